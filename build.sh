@@ -1,0 +1,294 @@
+#!/usr/bin/env bash
+# The one way to build, serve and test grnet. `./build.sh help` lists what it does. It installs what can be had without
+# asking (wasm target, wasm-bindgen, npm packages; Debian packages when run as root on Debian) and says what else is
+# missing. Products go to dist/, everything in between to the cargo target folder ($CARGO_TARGET_DIR or target/).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+export CARGO_TARGET_DIR=$TARGET
+# Flags from the environment would displace those of .cargo/config.toml, without which the CPU build is several times slower.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+WEIGHTS=${GRNET_WEIGHTS:-weights} # a folder with grnet.safetensors and grnet.json
+WASM=wasm32-unknown-unknown
+TOOLS=$TARGET/tools
+SITE=dist/site
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "build.sh: $*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+sha256() { if have sha256sum; then sha256sum "$1"; else shasum -a 256 "$1"; fi | cut -d' ' -f1; }
+
+help() {
+  cat <<'TEXT'
+usage: ./build.sh COMMAND
+
+  serve [--port N]   build the site and serve it on this machine (default port 8000; 0 takes a free one)
+  site               build the static site into dist/site
+  detect PATH...     check photos with the native program; the options are those of `grnet detect`
+  test               every check there is: format, lints, unit, parity and GPU tests, the page in a browser
+  train-env          prepare .torch/, the LibTorch that the fastest CPU training links against
+  clean              remove dist/ and what the tests left (the cargo target folder stays)
+  help               this text
+
+  CARGO_TARGET_DIR   where compiled code is kept (default: target/)
+  GRNET_WEIGHTS      folder with the model to ship (default: weights/)
+TEXT
+}
+
+# ---- Tools ---------------------------------------------------------------------------------------------------------
+
+need_rust() {
+  have cargo || die "Rust is missing: install it from https://rustup.rs"
+}
+
+need_wasm_target() {
+  need_rust
+  local libdir
+  libdir=$(rustc --print target-libdir --target $WASM)
+  [[ -d $libdir ]] && return
+  have rustup || die "the Rust target $WASM is missing, and so is rustup to install it"
+  say "installing the Rust target $WASM"
+  rustup target add $WASM
+}
+
+# The command line tool must be of exactly the version that the crate links.
+need_wasm_bindgen() {
+  local version
+  version=$(awk '/^name = "wasm-bindgen"$/ { getline; gsub(/"/, "", $3); print $3 }' Cargo.lock)
+  WASM_BINDGEN=$TOOLS/wasm-bindgen-$version/bin/wasm-bindgen
+  [[ -x $WASM_BINDGEN ]] && return
+  if [[ $(wasm-bindgen --version 2>/dev/null || true) == "wasm-bindgen $version" ]]; then
+    WASM_BINDGEN=$(command -v wasm-bindgen)
+    return
+  fi
+  say "installing wasm-bindgen-cli $version (a few minutes, once)"
+  local install=(cargo install wasm-bindgen-cli --version "$version" --quiet --root "$TOOLS/wasm-bindgen-$version")
+  # Its lock file may name dependencies that were withdrawn since; then their nearest versions do as well.
+  CARGO_TARGET_DIR=$TOOLS/build "${install[@]}" --locked || CARGO_TARGET_DIR=$TOOLS/build "${install[@]}"
+  rm -rf "$TOOLS/build"
+}
+
+# Installs Debian packages where that is possible without asking; returns false where it is not.
+debian_install() {
+  [[ $(id -u) == 0 ]] && have apt-get || return 1
+  say "installing Debian packages: $*"
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+find_browser() {
+  local name
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    if have "$name"; then command -v "$name"; return; fi
+  done
+  return 1
+}
+
+# A Vulkan driver in software: what the GPU tests run on where there is no GPU.
+find_lavapipe() { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null; }
+
+# node and the packages of package-lock.json, unchanged since the last time.
+need_node() {
+  if ! have node || ! have npm; then debian_install nodejs npm || return 1; fi
+  local major
+  major=$(node -p 'process.versions.node.split(".")[0]')
+  ((major >= 20)) || { say "node 20 or newer is needed, found $(node --version)"; return 1; }
+  if ! cmp -s package-lock.json node_modules/.installed-lock; then
+    npm ci --no-audit --no-fund --loglevel=error && cp package-lock.json node_modules/.installed-lock
+  fi
+}
+
+# ---- Site ----------------------------------------------------------------------------------------------------------
+
+# wasm_build NAME [cargo options]: compiles the library for the browser into $TARGET/site/pkg-NAME.
+wasm_build() {
+  local name=$1 built=$TARGET/$WASM/wasm/grnet.wasm out=$TARGET/site/pkg-$1
+  shift
+  say "building the $name wasm"
+  # As a cdylib alone: cargo does no link-time optimisation for a library that is an rlib too.
+  cargo rustc --locked --lib --crate-type cdylib --profile wasm --target $WASM --no-default-features "$@"
+  mkdir -p "$TARGET/site"
+  cmp -s "$built" "$TARGET/site/$name.wasm" && [[ -f $out/grnet_bg.wasm ]] && return
+  rm -rf "$out"
+  "$WASM_BINDGEN" --target web --no-typescript --out-dir "$out" --out-name grnet "$built"
+  cp "$built" "$TARGET/site/$name.wasm"
+}
+
+# The model and its manifest must agree before they are put before anybody.
+check_weights() {
+  local file=$WEIGHTS/grnet.safetensors manifest=$WEIGHTS/grnet.json
+  [[ -f $file && -f $manifest ]] || die "expected $file and $manifest"
+  local found
+  found=$(sha256 "$file")
+  grep -q "\"$found\"" "$manifest" || die "$file has sha-256 $found, which $manifest does not name"
+  grep -Eq "\"bytes\": *$(wc -c <"$file")\b" "$manifest" || die "$file is not of the size that $manifest states"
+}
+
+site() {
+  need_wasm_target
+  need_wasm_bindgen
+  check_weights
+  wasm_build cpu
+  wasm_build gpu --features wgpu
+  rm -rf "$SITE"
+  mkdir -p "$SITE/model"
+  cp -R www/index.html www/style.css www/main.js www/icon.svg www/shared "$SITE/"
+  cp -R "$TARGET/site/pkg-cpu" "$TARGET/site/pkg-gpu" "$SITE/"
+  cp "$WEIGHTS/grnet.safetensors" "$WEIGHTS/grnet.json" "$SITE/model/"
+  local file
+  for file in pkg-cpu/grnet_bg.wasm pkg-gpu/grnet_bg.wasm model/grnet.safetensors; do
+    printf '%-26s %9d bytes, %9d gzipped\n' $file "$(wc -c <"$SITE/$file")" "$(gzip -9c "$SITE/$file" | wc -c)"
+  done
+}
+
+need_server() {
+  need_rust
+  SERVER=$TOOLS/serve
+  if [[ ! -x $SERVER || tools/serve.rs -nt $SERVER ]]; then
+    mkdir -p "$TOOLS"
+    rustc --edition 2024 -O -D warnings tools/serve.rs -o "$SERVER"
+  fi
+}
+
+serve() {
+  local port=8000
+  if [[ ${1:-} == --port ]]; then port=${2:?--port needs a number}; fi
+  site
+  need_server
+  say "serving $SITE; stop with Ctrl-C"
+  exec "$SERVER" "$SITE" "$port"
+}
+
+# ---- Tests ---------------------------------------------------------------------------------------------------------
+
+PASSED=0 FAILED=0 SKIPPED=0 TROUBLES=()
+
+# check NAME COMMAND...: one check that passes or fails as a whole.
+check() {
+  local name=$1
+  shift
+  say "" "== $name"
+  if "$@"; then PASSED=$((PASSED + 1)); else FAILED=$((FAILED + 1)); TROUBLES+=("$name"); fi
+}
+
+# suite NAME COMMAND...: a test runner, whose own counts are added; cargo's and node's closing lines are understood.
+suite() {
+  local name=$1 log status=0 passed failed skipped
+  shift
+  say "" "== $name"
+  mkdir -p "$TARGET/test-logs"
+  log=$TARGET/test-logs/${name//[^a-zA-Z0-9]/-}.log
+  "$@" 2>&1 | tee "$log" || status=$?
+  read -r passed failed skipped < <(awk '
+    /^test result:/ { p += $4; f += $6; s += $8 }
+    /^(ℹ|#) pass [0-9]+$/ { p += $3 }
+    /^(ℹ|#) fail [0-9]+$/ { f += $3 }
+    /^(ℹ|#) skipped [0-9]+$/ { s += $3 }
+    END { print p + 0, f + 0, s + 0 }' "$log")
+  # A runner that stops before its closing line (a compile error, a crash), or that ran nothing, has failed.
+  if ((status != 0 && failed == 0)) || ((passed + failed + skipped == 0)); then failed=$((failed + 1)); fi
+  ((failed == 0)) || TROUBLES+=("$name ($log)")
+  PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
+  LAST_RUN=$((passed + failed))
+}
+
+skip() {
+  say "" "== $1: skipped, $2"
+  SKIPPED=$((SKIPPED + 1))
+}
+
+# Tests marked `#[ignore]` need a GPU adapter (their names begin with gpu_) or the data folder $GRNET_SHARED.
+ignored_tests() {
+  local filter=()
+  if find_lavapipe || [[ -n ${GRNET_GPU:-} ]]; then
+    [[ -d ${GRNET_SHARED:-../shared} ]] || filter=(gpu_)
+  elif [[ -d ${GRNET_SHARED:-../shared} ]]; then
+    filter=(--skip gpu_)
+  else
+    return 0
+  fi
+  suite "tests that need a GPU or the data" cargo test --locked --release --features wgpu,train -- --ignored "${filter[@]}"
+  SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
+}
+
+rustfmt_tools() { rustfmt --edition 2024 --config-path . --check tools/serve.rs; }
+
+# The same report, natively and in a browser, and no request in between.
+page_tests() {
+  need_server
+  GRNET_BROWSER=$BROWSER GRNET_SERVER=$SERVER GRNET_BIN=$TARGET/release/grnet GRNET_MODEL=$WEIGHTS/grnet.safetensors \
+    node --test --test-reporter=spec tests/js/e2e.mjs
+}
+
+run_tests() {
+  local native=(--locked --release --features wgpu,train)
+  need_wasm_target
+  find_lavapipe || debian_install mesa-vulkan-drivers || say "no lavapipe (mesa-vulkan-drivers): GPU tests are skipped"
+  check "format" cargo fmt --check
+  check "format of tools" rustfmt_tools
+  check "lints, native" cargo clippy "${native[@]}" --all-targets -- -D warnings
+  check "lints, native, default features" cargo clippy --locked --release --all-targets -- -D warnings
+  check "lints, browser CPU build" \
+    cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features -- -D warnings
+  check "lints, browser GPU build" \
+    cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features --features wgpu -- -D warnings
+  suite "tests, native" cargo test "${native[@]}"
+  ignored_tests
+  if need_node; then
+    check "types of the page" node_modules/.bin/tsc -p .
+    suite "tests of the page's parts" node --test --test-reporter=spec tests/js/*.test.mjs
+  else
+    skip "tests of the page" "node or npm is missing"
+  fi
+  check "site" ./build.sh site # a process of its own: inside a condition bash forgets set -e
+  BROWSER=$(find_browser || { debian_install chromium fonts-dejavu-core && find_browser; } || true)
+  if [[ -n $BROWSER && -d node_modules ]]; then
+    check "native program" cargo build "${native[@]}"
+    suite "page, end to end" page_tests
+  else
+    skip "page, end to end" "no Chromium or Chrome, or no node"
+  fi
+  say ""
+  for trouble in "${TROUBLES[@]+"${TROUBLES[@]}"}"; do say "failed: $trouble"; done
+  printf '\n%d passed, %d failed, %d skipped\n' $PASSED $FAILED $SKIPPED
+  ((FAILED == 0))
+}
+
+# ---- Native --------------------------------------------------------------------------------------------------------
+
+detect() {
+  need_rust
+  cargo build --locked --release --features wgpu --quiet
+  exec "$TARGET/release/grnet" detect "$@"
+}
+
+# burn's LibTorch backend links against the Python wheel of exactly this version.
+train_env() {
+  need_rust
+  have python3 || die "python3 with venv is missing"
+  [[ -d .torch ]] || python3 -m venv .torch
+  .torch/bin/pip install --quiet torch==2.9.1 numpy setuptools
+  PATH=$PWD/.torch/bin:$PATH LIBTORCH_USE_PYTORCH=1 LIBTORCH_BYPASS_VERSION_CHECK=1 \
+    CARGO_TARGET_DIR=$TARGET/libtorch cargo build --locked --release --features libtorch
+  local library
+  library=$(echo "$PWD"/.torch/lib/python3*/site-packages/torch/lib)
+  printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$library" "$TARGET/libtorch/release/grnet" >.torch/grnet
+  chmod +x .torch/grnet
+  say "ready: .torch/grnet train --help"
+}
+
+clean() { rm -rf dist node_modules "$TARGET/test-logs" "$TARGET/site"; }
+
+command=${1:-help}
+shift || true
+case $command in
+  serve) serve "$@" ;;
+  site) site ;;
+  detect) detect "$@" ;;
+  test) run_tests ;;
+  train-env) train_env ;;
+  clean) clean ;;
+  help | -h | --help) help ;;
+  *) help >&2; die "unknown command $command" ;;
+esac

@@ -1,0 +1,127 @@
+// The words and numbers shown for a report.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as view from '../../www/shared/view.js';
+
+const FACE = {
+  box: { x: 10, y: 20, width: 100, height: 100 },
+  quality: { face_px: 100, jpeg_quality: 90, sharpness: 123.4 },
+  band: 'likely_fake',
+  reason: null,
+  p_fake: 0.93,
+  votes: { spatial: 0.9, residual: 0.2 },
+  classes: [0.07, 0.93],
+};
+
+test('each band has its own title and a meaning', () => {
+  const titles = ['likely_fake', 'inconclusive', 'no_signs_found'].map((band) => view.verdict({ band, reason: null }));
+  assert.equal(titles[0].title, 'Shows traces of generation or manipulation');
+  assert.equal(titles[1].title, 'Cannot tell');
+  assert.equal(titles[2].title, 'No signs found');
+  assert.match(titles[2].meaning, /not proof/);
+  for (const { meaning } of titles) assert.notEqual(meaning, '');
+});
+
+test('each reason says why and what would help', () => {
+  const seen = new Set();
+  for (const reason of ['no_face', 'too_small', 'too_degraded', 'unreadable']) {
+    const { title, meaning, help } = view.verdict({ band: 'not_assessed', reason });
+    assert.equal(title, 'Not assessed');
+    assert.notEqual(help, '');
+    seen.add(meaning);
+  }
+  assert.equal(seen.size, 4);
+});
+
+test('an unreadable file is told with its cause', () => {
+  const { meaning } = view.verdict({ band: 'not_assessed', reason: 'unreadable' }, 'expected a picture, found text');
+  assert.match(meaning, /could not be read.*\(expected a picture, found text\)/);
+});
+
+test('a score is never shown as certain', () => {
+  assert.equal(view.score(1), '> 0.99');
+  assert.equal(view.score(0.999), '> 0.99');
+  assert.equal(view.score(0), '< 0.01');
+  assert.equal(view.score(0.505), '0.51');
+  assert.equal(view.score(0.01), '0.01');
+});
+
+test('votes in words tell agreement from disagreement', () => {
+  assert.match(view.votesInWords({ spatial: 0.9, residual: 0.8 }), /^Both/);
+  assert.match(view.votesInWords({ spatial: 0.1, residual: 0.2 }), /^Neither/);
+  assert.match(view.votesInWords({ spatial: 0.9, residual: 0.2 }), /disagree/);
+});
+
+test('sizes and durations carry their unit', () => {
+  assert.equal(view.bytes(0), '0 B');
+  assert.equal(view.bytes(12_345), '12.3 kB');
+  assert.equal(view.bytes(22_800_000), '22.8 MB');
+  assert.equal(view.duration(0.2), '< 1 ms');
+  assert.equal(view.duration(340.4), '340 ms');
+  assert.equal(view.duration(1234), '1.2 s');
+});
+
+test('a face box is given in percent and cut at the border', () => {
+  const photo = { width_px: 200, height_px: 400 };
+  assert.deepEqual(view.boxPercent({ x: 50, y: 100, width: 100, height: 100 }, photo), {
+    left: 25,
+    top: 25,
+    width: 50,
+    height: 25,
+  });
+  assert.deepEqual(view.boxPercent({ x: -50, y: 350, width: 100, height: 100 }, photo), {
+    left: 0,
+    top: 87.5,
+    width: 25,
+    height: 12.5,
+  });
+});
+
+test('the face that decided the band leads', () => {
+  const calm = { ...FACE, p_fake: 0.1 };
+  const unjudged = { ...FACE, p_fake: null };
+  assert.equal(view.leadingFace({ p_fake: 0.93, faces: [calm, unjudged, FACE] }), 2);
+  assert.equal(view.leadingFace({ p_fake: null, faces: [unjudged] }), 0);
+  assert.equal(view.leadingFace({ p_fake: null, faces: [] }), 0);
+});
+
+test('progress is told in bytes, and other stages in words', () => {
+  const words = view.progressInWords({ stage: 'model', loaded: 5_000_000, total: 22_800_000 });
+  assert.equal(words, 'Loading the model: 5.0 MB of 22.8 MB');
+  const stages = ['cached', 'preparing', 'checking'].map((stage) => view.progressInWords({ stage, loaded: 0, total: 0 }));
+  assert.equal(new Set(stages).size, 3);
+});
+
+test('the backend read-out says why the CPU computes', () => {
+  assert.deepEqual(view.backendInWords({ build: 'gpu', note: null, detail: '' }), { using: 'GPU, WebGPU', note: '' });
+  const failed = view.backendInWords({ build: 'cpu', note: 'gpu_failed', detail: 'no adapter' });
+  assert.equal(failed.using, 'CPU, WebAssembly SIMD');
+  assert.match(failed.note, /\(no adapter\)/);
+});
+
+test('details name file, digest, model, backend and times', () => {
+  const rows = view.detailRows({
+    file: { format: 'jpeg', width_px: 640, height_px: 480, size_bytes: 12_345, sha256: 'ab' },
+    model: { name: 'first', id: 'cd' },
+    backend: 'cpu-wasm',
+    timings_ms: { decode_ms: 10, faces_ms: 50, network_ms: 200, total_ms: 261 },
+  });
+  const values = rows.map(([, value]) => value).join('\n');
+  for (const part of ['JPEG, 640 × 480 pixels, 12.3 kB', 'ab', 'first, cd', 'cpu-wasm', '261 ms']) {
+    assert.ok(values.includes(part), part);
+  }
+});
+
+test('errors are told by their code, with the message for a report', () => {
+  assert.equal(view.errorInWords({ code: 'io', message: 'status 404' }), 'a file could not be loaded: status 404');
+  assert.equal(view.errorInWords({ message: 'x' }), 'an internal error: x');
+  assert.equal(view.errorInWords({ code: 'new_code', message: 'x' }), 'an internal error: x');
+});
+
+test('what stays in the browser is no network request, and other sites stand out', () => {
+  const origin = 'https://example.org';
+  const urls = [`${origin}/a.js`, 'blob:https://example.org/1', 'data:,x', 'https://other.org/b'];
+  const { all, foreign } = view.networkRequests(urls, origin);
+  assert.deepEqual(all, [`${origin}/a.js`, 'https://other.org/b']);
+  assert.deepEqual(foreign, ['https://other.org/b']);
+});

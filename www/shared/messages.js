@@ -1,0 +1,104 @@
+// @ts-check
+// Every message between a page (or extension view) and the engine worker, with its shape; imported by all sides, so
+// that a name exists once. Requests carry an id, replies carry the same id; events carry none.
+
+/** The address of the engine worker in `request.to`. */
+export const ENGINE = 'engine';
+
+/** Request and event names. */
+export const LOAD = 'load';
+export const ASSESS = 'assess';
+export const READY = 'ready';
+export const PROGRESS = 'progress';
+export const NETWORK = 'network';
+
+/** The report schema this code understands. */
+export const REPORT_SCHEMA = 'grnet.report/1';
+
+/** @typedef {'auto' | 'gpu' | 'cpu'} Preference What the user asks to compute on. */
+/** @typedef {'gpu' | 'cpu'} Build Which of the two wasm builds runs. */
+/**
+ * Why the CPU computes although the GPU was wanted.
+ * @typedef {'no_webgpu' | 'no_adapter' | 'software_adapter' | 'gpu_failed' | 'self_check_failed' | 'gpu_lost'} Note
+ */
+/** @typedef {'likely_fake' | 'inconclusive' | 'no_signs_found' | 'not_assessed'} Band */
+/** @typedef {'no_face' | 'too_small' | 'too_degraded' | 'unreadable'} Reason */
+/** @typedef {{x: number, y: number, width: number, height: number}} Bounds In pixels of the upright photo. */
+/** @typedef {{face_px: number, jpeg_quality: number | null, sharpness: number}} Quality */
+/** @typedef {{spatial: number, residual: number}} Votes */
+/**
+ * @typedef {{box: Bounds, quality: Quality, band: Band, reason: Reason | null, p_fake: number | null,
+ *   votes: Votes | null, classes: number[] | null}} Face
+ */
+/**
+ * @typedef {{name: string, size_bytes: number, sha256: string, format: string | null, height_px: number,
+ *   width_px: number}} FileInfo
+ */
+/** @typedef {{id: string, name: string, input_px: number}} ModelInfo */
+/** @typedef {{decode_ms: number, faces_ms: number, network_ms: number, total_ms: number}} Timings */
+/**
+ * What Rust's `report::Report` becomes in JSON.
+ * @typedef {{schema: string, file: FileInfo, band: Band, p_fake: number | null, reason: Reason | null, faces: Face[],
+ *   model: ModelInfo, backend: string, timings_ms: Timings}} Report
+ */
+/** @typedef {{height: number, width: number, rgba: Uint8ClampedArray<ArrayBuffer>}} Picture */
+/** @typedef {{photo: Picture, residual: Picture}} Evidence The cut-out face and its amplified residual. */
+/**
+ * `failure`: why the file could not be read. `evidence`: one entry a face, null where it was not judged.
+ * @typedef {{report: Report, failure: string | null, evidence: (Evidence | null)[]}} Assessment
+ */
+/** @typedef {{ok: boolean, filter_max_abs: number, network_max_abs: number, message: string}} SelfCheck */
+/**
+ * @typedef {{model: ModelInfo, build: Build, backend: string, note: Note | null, detail: string,
+ *   self_check: SelfCheck}} Loaded
+ */
+/** @typedef {{stage: 'model' | 'cached' | 'preparing' | 'checking', loaded: number, total: number}} Progress */
+/** @typedef {{code: string, message: string, fatal?: boolean}} Failure `fatal`: the worker must be replaced. */
+
+/** @typedef {{id: number, to: typeof ENGINE, type: typeof LOAD, preference: Preference}} LoadRequest */
+/** @typedef {{id: number, to: typeof ENGINE, type: typeof ASSESS, name: string, bytes: ArrayBuffer}} AssessRequest */
+/** @typedef {LoadRequest | AssessRequest} Request */
+/** @typedef {{id: number, ok: true, value: any} | {id: number, ok: false, error: Failure}} Reply */
+/**
+ * @typedef {{type: typeof READY} | {type: typeof PROGRESS, id: number, progress: Progress} |
+ *   {type: typeof NETWORK, urls: string[]}} Event
+ */
+
+/**
+ * Whether a message is a request to the engine of a known type and shape.
+ * @param {unknown} data
+ * @returns {data is Request}
+ */
+export function isRequest(data) {
+  if (typeof data !== 'object' || data === null) return false;
+  const message = /** @type {Record<string, unknown>} */ (data);
+  if (message.to !== ENGINE || !Number.isSafeInteger(message.id)) return false;
+  if (message.type === LOAD) return ['auto', 'gpu', 'cpu'].includes(/** @type {string} */ (message.preference));
+  if (message.type === ASSESS) return typeof message.name === 'string' && message.bytes instanceof ArrayBuffer;
+  return false;
+}
+
+/**
+ * Any thrown value as the `{code, message}` that crosses to the other side.
+ * @param {unknown} error
+ * @returns {Failure}
+ */
+export function failure(error) {
+  // A trap leaves the wasm instance in an unknown state: only a new worker is safe.
+  if (error instanceof WebAssembly.RuntimeError) return { code: 'internal', message: error.message, fatal: true };
+  if (typeof error === 'object' && error !== null && 'message' in error) {
+    const code = 'code' in error && typeof error.code === 'string' ? error.code : 'internal';
+    return { code, message: String(error.message) };
+  }
+  return { code: 'internal', message: String(error) };
+}
+
+/**
+ * An Error that carries `{code, message}`.
+ * @param {string} code
+ * @param {string} message
+ * @returns {Error & {code: string}}
+ */
+export function coded(code, message) {
+  return Object.assign(new Error(message), { code });
+}

@@ -1,0 +1,145 @@
+// @ts-check
+// Every word the page and the extension show, in one table, ready for translation. The code picks keys; it contains no
+// sentence of its own. index.html repeats the static ones (marked `data-text`) so that the page reads well before the
+// script runs; tests/js/strings.test.mjs holds the two together.
+
+/** English, the reference language. `{name}` marks a value put in by `text()`. */
+export const ENGLISH = Object.freeze({
+  title: 'grnet: traces of manipulation in face photos',
+  tagline: 'Does the face in a photo show traces of generation or manipulation?',
+  privacy: 'Nothing leaves this device. The photo is read, checked and forgotten in this tab.',
+  noscript: 'The check runs in your browser, so this page needs JavaScript and WebAssembly.',
+
+  choose: 'Choose photos',
+  dropHint: 'or drop them anywhere on this page, or paste one',
+  formats: 'JPEG, PNG, WebP, GIF and BMP',
+  dropHere: 'Drop to check',
+  notAFile: 'That was not a picture file. Save the picture first, then drop the file.',
+
+  computeOn: 'Compute on',
+  computeAuto: 'Automatic',
+  computeGpu: 'GPU (WebGPU)',
+  computeCpu: 'CPU (WebAssembly)',
+  usingGpu: 'GPU, WebGPU',
+  usingCpu: 'CPU, WebAssembly SIMD',
+  noteNoWebGpu: 'This browser offers no WebGPU, so the CPU computes.',
+  noteNoAdapter: 'No GPU could be reached, so the CPU computes.',
+  noteSoftwareAdapter: 'Only a software imitation of a GPU was found, so the CPU computes: it is faster.',
+  noteGpuFailed: 'The GPU could not be set up ({message}), so the CPU computes.',
+  noteSelfCheckFailed: 'The GPU gave wrong answers in the self-check, so the CPU computes.',
+  noteGpuLost: 'The GPU went away, so the CPU computes.',
+
+  stateStarting: 'Starting',
+  stateModel: 'Loading the model: {loaded} of {total}',
+  stateModelCached: 'Reading the model kept in this browser',
+  statePreparing: 'Preparing the network',
+  stateChecking: 'Checking the arithmetic of this device',
+  stateReady: 'Ready',
+  stateFailed: 'The check cannot run here',
+  retry: 'Try again',
+
+  queueProgress: '{done} of {total} photos checked',
+  queueDone: 'All {total} photos checked',
+  queueDoneOne: 'Photo checked',
+  clear: 'Clear',
+  waiting: 'Waiting',
+  working: 'Checking',
+  announce: '{name}: {verdict}',
+
+  bandLikelyFake: 'Shows traces of generation or manipulation',
+  bandLikelyFakeMeaning: 'The score lies above the threshold at which this model rarely flags untouched photos. It is a strong hint, not a proof.',
+  bandInconclusive: 'Cannot tell',
+  bandInconclusiveMeaning: 'The score supports no statement either way.',
+  bandInconclusiveHelp: 'A larger or less compressed copy of the photo may help.',
+  bandNoSignsFound: 'No signs found',
+  bandNoSignsFoundMeaning: 'This is not proof: forgeries of kinds this model has not learned can pass without a trace.',
+  bandNotAssessed: 'Not assessed',
+  reasonNoFace: 'No face was found in this photo.',
+  reasonNoFaceHelp: 'A photo with a face seen from the front, at least 64 pixels wide, can be checked.',
+  reasonTooSmall: 'The face is too small: too few pixels are left to carry traces.',
+  reasonTooSmallHelp: 'Look for a larger copy of the photo; the face should be at least 64 pixels wide.',
+  reasonTooDegraded: 'The face is too blurred or too strongly compressed to carry traces.',
+  reasonTooDegradedHelp: 'Look for the original, or a sharper, less compressed copy.',
+  reasonUnreadable: 'The file could not be read as a picture.',
+  reasonUnreadableHelp: 'JPEG, PNG, WebP, GIF and BMP files can be checked. Save the picture in one of these forms and try again.',
+  reasonDetail: '({message})',
+  checkFailed: 'The check failed',
+  checkFailedMeaning: 'Something went wrong while this photo was checked: {message}',
+  checkFailedHelp: 'The other photos are not affected.',
+
+  face: 'Face {number}',
+  faceOf: 'Face {number} of {total}',
+  facesLabel: 'Faces in this photo',
+  faceBox: 'Face {number}: {verdict}',
+  photoAlt: 'The photo {name}, with {count} marked',
+  oneFace: 'one face',
+  manyFaces: '{count} faces',
+  noFaces: 'no face',
+
+  score: 'Score (p_fake)',
+  scoreLow: '0: no traces',
+  scoreHigh: '1: strong traces',
+  scoreAria: 'Score {score} on a scale from 0, no traces, to 1, strong traces',
+  votes: 'How the two streams vote',
+  voteSpatial: 'Picture stream',
+  voteResidual: 'Residual stream',
+  votesBothHigh: 'Both streams see traces.',
+  votesBothLow: 'Neither stream sees traces.',
+  votesSplit: 'The two streams disagree.',
+  evidence: 'What the network looks at',
+  evidencePhoto: 'The face, cut out',
+  evidenceResidual: 'Guided residual, amplified',
+  evidenceExplain: 'The residual is what is left of the face when a guided filter has taken its content away: edges, noise and, in a forgery, the marks of its making.',
+  quality: 'Quality',
+  qualityFace: 'Face size',
+  qualityFaceValue: '{px} pixels',
+  qualityJpeg: 'JPEG quality, estimated',
+  qualityJpegNone: 'not a JPEG file',
+  qualitySharpness: 'Sharpness',
+
+  details: 'Technical details',
+  detailFile: 'File',
+  detailFileValue: '{format}, {width} × {height} pixels, {size}',
+  detailFileValueUnread: '{size}',
+  detailSha: 'SHA-256 of the file',
+  detailModel: 'Model',
+  detailModelValue: '{name}, {id}',
+  detailBackend: 'Computed on',
+  detailTime: 'Time',
+  detailTimeValue: '{total} in all: decoding {decode}, finding faces {faces}, network {network}',
+  detailReport: 'Report as JSON',
+
+  about: 'How to read a verdict',
+  aboutFlag: '“Shows traces” means that the pattern of fine detail in the face resembles that of generated or manipulated faces. It can be wrong, above all on retouched, filtered or strongly compressed photos.',
+  aboutNone: '“No signs found” is never proof that a photo is genuine.',
+  aboutUse: 'Do not accuse anyone on the strength of this page alone. Look for the source of the photo, and ask.',
+  aboutModel: 'Model',
+  aboutModelValue: '{name}, {px} pixels, SHA-256 {id}',
+  aboutModelNone: 'not loaded yet',
+
+  requests: 'Requests since the page was ready',
+  requestsNone: 'None. Checking a photo needs no network.',
+  requestsLoading: 'Loading took {count} requests, all to this site.',
+  requestsLoadingForeign: 'Loading took {count} requests, {foreign} of them to other sites.',
+
+  errorBadImage: 'the picture cannot be used',
+  errorBadWeights: 'the model file cannot be used',
+  errorNoGpu: 'no GPU adapter',
+  errorGpuLost: 'the GPU went away or computes wrongly',
+  errorIo: 'a file could not be loaded',
+  errorTimeout: 'no answer in time',
+  errorInternal: 'an internal error',
+  errorWithDetail: '{words}: {detail}',
+});
+
+/** @typedef {keyof typeof ENGLISH} TextKey */
+
+/**
+ * The words for `key`, with `{name}` replaced by `values.name`.
+ * @param {TextKey} key
+ * @param {Readonly<Record<string, string | number>>} [values]
+ * @returns {string}
+ */
+export function text(key, values = {}) {
+  return ENGLISH[key].replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+}

@@ -1,0 +1,224 @@
+// @ts-check
+// From values to words and numbers for the eye: pure functions, no DOM. Page and extension show the same.
+
+import { text } from './strings.js';
+
+/** @typedef {import('./messages.js').Band} Band */
+/** @typedef {import('./messages.js').Bounds} Bounds */
+/** @typedef {import('./messages.js').Face} Face */
+/** @typedef {import('./messages.js').Loaded} Loaded */
+/** @typedef {import('./messages.js').Note} Note */
+/** @typedef {import('./messages.js').Progress} Progress */
+/** @typedef {import('./messages.js').Reason} Reason */
+/** @typedef {import('./messages.js').Report} Report */
+/** @typedef {import('./messages.js').Votes} Votes */
+/** @typedef {import('./strings.js').TextKey} TextKey */
+/** @typedef {{title: string, meaning: string, help: string}} Verdict `help` may be empty. */
+
+/** @type {Readonly<Record<Band, {title: TextKey, meaning: TextKey | null, help: TextKey | null}>>} */
+const BANDS = {
+  likely_fake: { title: 'bandLikelyFake', meaning: 'bandLikelyFakeMeaning', help: null },
+  inconclusive: { title: 'bandInconclusive', meaning: 'bandInconclusiveMeaning', help: 'bandInconclusiveHelp' },
+  no_signs_found: { title: 'bandNoSignsFound', meaning: 'bandNoSignsFoundMeaning', help: null },
+  not_assessed: { title: 'bandNotAssessed', meaning: null, help: null },
+};
+
+/** @type {Readonly<Record<Reason, {meaning: TextKey, help: TextKey}>>} */
+const REASONS = {
+  no_face: { meaning: 'reasonNoFace', help: 'reasonNoFaceHelp' },
+  too_small: { meaning: 'reasonTooSmall', help: 'reasonTooSmallHelp' },
+  too_degraded: { meaning: 'reasonTooDegraded', help: 'reasonTooDegradedHelp' },
+  unreadable: { meaning: 'reasonUnreadable', help: 'reasonUnreadableHelp' },
+};
+
+/** @type {Readonly<Record<Note, TextKey>>} */
+const NOTES = {
+  no_webgpu: 'noteNoWebGpu',
+  no_adapter: 'noteNoAdapter',
+  software_adapter: 'noteSoftwareAdapter',
+  gpu_failed: 'noteGpuFailed',
+  self_check_failed: 'noteSelfCheckFailed',
+  gpu_lost: 'noteGpuLost',
+};
+
+/** @type {Readonly<Record<string, TextKey>>} */
+const ERRORS = {
+  bad_image: 'errorBadImage',
+  bad_weights: 'errorBadWeights',
+  no_gpu: 'errorNoGpu',
+  gpu_lost: 'errorGpuLost',
+  io: 'errorIo',
+  timeout: 'errorTimeout',
+};
+
+/**
+ * The verdict on a photo or on one of its faces.
+ * @param {{band: Band, reason: Reason | null}} judged
+ * @param {string | null} [failure] why the file could not be read
+ * @returns {Verdict}
+ */
+export function verdict({ band, reason }, failure = null) {
+  const { title, meaning, help } = { ...BANDS[band], ...(reason ? REASONS[reason] : {}) };
+  const because = failure ? ` ${text('reasonDetail', { message: failure })}` : '';
+  return { title: text(title), meaning: meaning ? text(meaning) + because : '', help: help ? text(help) : '' };
+}
+
+/**
+ * The score for reading: two decimals, and never 0 or 1, which no score deserves.
+ * @param {number} pFake
+ * @returns {string}
+ */
+export function score(pFake) {
+  if (pFake > 0.99) return '> 0.99';
+  if (pFake < 0.01) return '< 0.01';
+  return pFake.toFixed(2);
+}
+
+/**
+ * Whether the streams agree.
+ * @param {Votes} votes
+ * @returns {string}
+ */
+export function votesInWords({ spatial, residual }) {
+  const high = [spatial, residual].filter((vote) => vote >= 0.5).length;
+  return text(high === 2 ? 'votesBothHigh' : high === 0 ? 'votesBothLow' : 'votesSplit');
+}
+
+/**
+ * @param {number} count
+ * @returns {string} `0 B`, `12.3 kB`, `22.8 MB`
+ */
+export function bytes(count) {
+  if (count < 1000) return `${count} B`;
+  return count < 1e6 ? `${(count / 1e3).toFixed(1)} kB` : `${(count / 1e6).toFixed(1)} MB`;
+}
+
+/**
+ * @param {number} ms
+ * @returns {string} `< 1 ms`, `340 ms`, `1.2 s`
+ */
+export function duration(ms) {
+  if (ms < 1) return '< 1 ms';
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/**
+ * Where a face box lies on the shown photo, in percent of its sides, cut at its borders.
+ * @param {Bounds} box
+ * @param {{width_px: number, height_px: number}} photo
+ * @returns {{left: number, top: number, width: number, height: number}}
+ */
+export function boxPercent(box, photo) {
+  /** @type {(from: number, size: number, limit: number) => [number, number]} */
+  const cut = (from, size, limit) => {
+    const start = Math.min(Math.max(from, 0), limit);
+    const end = Math.min(Math.max(from + size, 0), limit);
+    return [(start / limit) * 100, ((end - start) / limit) * 100];
+  };
+  const [left, width] = cut(box.x, box.width, photo.width_px);
+  const [top, height] = cut(box.y, box.height, photo.height_px);
+  return { left, top, width, height };
+}
+
+/**
+ * The face a reader wants first: the one that decided the photo's band, else the largest.
+ * @param {Report} report
+ * @returns {number} 0 where there is none
+ */
+export function leadingFace(report) {
+  const index = report.faces.findIndex((face) => face.p_fake !== null && face.p_fake === report.p_fake);
+  return Math.max(index, 0);
+}
+
+/**
+ * @param {number} count
+ * @returns {string}
+ */
+export function faceCount(count) {
+  return count === 0 ? text('noFaces') : count === 1 ? text('oneFace') : text('manyFaces', { count });
+}
+
+/**
+ * The quality read-out of a face, as rows of label and value.
+ * @param {Face} face
+ * @returns {[string, string][]}
+ */
+export function qualityRows({ quality }) {
+  return [
+    [text('qualityFace'), text('qualityFaceValue', { px: quality.face_px })],
+    [text('qualityJpeg'), quality.jpeg_quality === null ? text('qualityJpegNone') : String(quality.jpeg_quality)],
+    [text('qualitySharpness'), String(Math.round(quality.sharpness))],
+  ];
+}
+
+/**
+ * The technical details of a report, as rows of label and value.
+ * @param {Report} report
+ * @returns {[string, string][]}
+ */
+export function detailRows({ file, model, backend, timings_ms: ms }) {
+  const { format, width_px: width, height_px: height } = file;
+  const size = bytes(file.size_bytes);
+  return [
+    [
+      text('detailFile'),
+      format
+        ? text('detailFileValue', { format: format.toUpperCase(), width, height, size })
+        : text('detailFileValueUnread', { size }),
+    ],
+    [text('detailSha'), file.sha256],
+    [text('detailModel'), text('detailModelValue', { name: model.name, id: model.id })],
+    [text('detailBackend'), backend],
+    [
+      text('detailTime'),
+      text('detailTimeValue', {
+        total: duration(ms.total_ms),
+        decode: duration(ms.decode_ms),
+        faces: duration(ms.faces_ms),
+        network: duration(ms.network_ms),
+      }),
+    ],
+  ];
+}
+
+/**
+ * @param {Progress} progress
+ * @returns {string}
+ */
+export function progressInWords({ stage, loaded, total }) {
+  if (stage === 'model') return text('stateModel', { loaded: bytes(loaded), total: bytes(total) });
+  if (stage === 'cached') return text('stateModelCached');
+  return text(stage === 'checking' ? 'stateChecking' : 'statePreparing');
+}
+
+/**
+ * Where the check runs, and why not on the GPU.
+ * @param {Pick<Loaded, 'build' | 'note' | 'detail'>} loaded
+ * @returns {{using: string, note: string}} `note` may be empty
+ */
+export function backendInWords({ build, note, detail }) {
+  return {
+    using: text(build === 'gpu' ? 'usingGpu' : 'usingCpu'),
+    note: note ? text(NOTES[note], { message: detail }) : '',
+  };
+}
+
+/**
+ * A failure for the reader: words for the code, and the message for whoever reports it.
+ * @param {{code?: string, message: string}} error
+ * @returns {string}
+ */
+export function errorInWords({ code = 'internal', message }) {
+  return text('errorWithDetail', { words: text(ERRORS[code] ?? 'errorInternal'), detail: message });
+}
+
+/**
+ * The network requests that count: what stays in the browser (blob:, data:) is none.
+ * @param {string[]} urls
+ * @param {string} origin the page's own
+ * @returns {{all: string[], foreign: string[]}}
+ */
+export function networkRequests(urls, origin) {
+  const all = urls.filter((url) => !/^(blob|data):/.test(url));
+  return { all, foreign: all.filter((url) => new URL(url).origin !== origin) };
+}

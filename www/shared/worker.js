@@ -1,0 +1,153 @@
+// @ts-check
+// The engine worker: owns the wasm module and the model, one job at a time, in order. It neither decodes nor resizes:
+// bytes go into Rust, a report comes out. One failed job never blocks the next.
+
+import { chooseBuild } from './backend.js';
+import { ASSESS, LOAD, NETWORK, PROGRESS, READY, coded, failure, isRequest } from './messages.js';
+import { loadModel } from './model.js';
+
+/** @typedef {import('./messages.js').Build} Build */
+/** @typedef {import('./messages.js').Evidence} Evidence */
+/** @typedef {import('./messages.js').Note} Note */
+/** @typedef {import('./messages.js').Progress} Progress */
+/** @typedef {import('./messages.js').Report} Report */
+/** @typedef {import('./messages.js').Request} Request */
+
+/**
+ * What src/web.rs exports.
+ * @typedef {object} Engine
+ * @property {() => {model: import('./messages.js').ModelInfo, backend: string}} info
+ * @property {() => Promise<import('./messages.js').SelfCheck>} self_check
+ * @property {(name: string, bytes: Uint8Array) => Promise<{report: Report, failure: string | null}>} assess
+ * @property {(face: number) => Promise<Evidence>} evidence
+ * @property {() => void} free
+ */
+/**
+ * @typedef {{default(options: {module_or_path: URL}): Promise<unknown>,
+ *   Engine: {load(model: Uint8Array): Promise<Engine>}}} Package
+ */
+
+/** Everything is fetched relative to the site's (or extension's) root, one folder up. */
+const ROOT = new URL('../', import.meta.url);
+
+/** Pictures of more faces than this are not made: nobody looks at them, and they cost memory. */
+const MAX_EVIDENCE = 12;
+
+/** @type {Engine | null} */
+let engine = null;
+
+/** @type {Promise<void>} */
+let tail = Promise.resolve();
+
+/**
+ * @param {Build} build
+ * @param {Uint8Array} model
+ * @param {(stage: Progress['stage']) => void} onStage
+ */
+async function start(build, model, onStage) {
+  onStage('preparing');
+  const folder = new URL(`pkg-${build}/`, ROOT);
+  /** @type {Package} */
+  const wasm = await import(new URL('grnet.js', folder).href);
+  await wasm.default({ module_or_path: new URL('grnet_bg.wasm', folder) });
+  const started = await wasm.Engine.load(model);
+  onStage('checking');
+  return { started, check: await started.self_check() };
+}
+
+/**
+ * @param {Extract<Request, {type: typeof LOAD}>} request
+ * @returns {Promise<import('./messages.js').Loaded>}
+ */
+async function load({ id, preference }) {
+  engine?.free();
+  engine = null;
+  /** @param {Progress} progress */
+  const report = (progress) => postMessage({ type: PROGRESS, id, progress });
+  /** @param {Progress['stage']} stage */
+  const onStage = (stage) => report({ stage, loaded: 0, total: 0 });
+
+  const choice = await chooseBuild(preference, /** @type {any} */ (navigator).gpu);
+  const { bytes, manifest } = await loadModel(new URL('model/grnet.json', ROOT), (loaded, total, cached) =>
+    report({ stage: cached ? 'cached' : 'model', loaded, total }),
+  );
+
+  let { build, note } = choice;
+  let detail = '';
+  /** @type {Awaited<ReturnType<typeof start>> | null} */
+  let running = null;
+  if (build === 'gpu') {
+    try {
+      running = await start('gpu', bytes, onStage);
+      if (!running.check.ok) {
+        detail = running.check.message;
+        running.started.free();
+        running = null;
+        note = 'self_check_failed';
+      }
+    } catch (error) {
+      const { code, message } = failure(error);
+      if (code === 'bad_weights') throw error; // no backend can use this file
+      note = 'gpu_failed';
+      detail = message;
+    }
+  }
+  if (!running) {
+    build = 'cpu';
+    running = await start('cpu', bytes, onStage);
+    if (!running.check.ok) throw coded('internal', `self-check: ${running.check.message}`);
+  }
+  const { model, backend } = running.started.info();
+  // The digest once more, computed in Rust: it also holds where the browser has no crypto.subtle.
+  if (model.id !== manifest.sha256) {
+    throw coded('bad_weights', `expected the model with sha-256 ${manifest.sha256}, found ${model.id}`);
+  }
+  engine = running.started;
+  return { model, build, backend, note, detail, self_check: running.check };
+}
+
+/**
+ * @param {Extract<Request, {type: typeof ASSESS}>} request
+ * @returns {Promise<import('./messages.js').Assessment>}
+ */
+async function assess({ name, bytes }) {
+  if (!engine) throw coded('internal', 'expected a loaded model');
+  const { report, failure: why } = await engine.assess(name, new Uint8Array(bytes));
+  /** @type {(Evidence | null)[]} */
+  const evidence = [];
+  for (const [index, face] of report.faces.entries()) {
+    const wanted = face.p_fake !== null && index < MAX_EVIDENCE;
+    evidence.push(wanted ? await engine.evidence(index) : null);
+  }
+  return { report, failure: why, evidence };
+}
+
+/** @param {Request} request */
+async function answer(request) {
+  try {
+    if (request.type === LOAD) {
+      postMessage({ id: request.id, ok: true, value: await load(request) });
+    } else {
+      const value = await assess(request);
+      const buffers = value.evidence.flatMap((e) => (e ? [e.photo.rgba.buffer, e.residual.rgba.buffer] : []));
+      postMessage({ id: request.id, ok: true, value }, { transfer: buffers });
+    }
+  } catch (error) {
+    postMessage({ id: request.id, ok: false, error: failure(error) });
+  }
+}
+
+addEventListener('message', ({ data }) => {
+  if (isRequest(data)) {
+    tail = tail.then(() => answer(data));
+  } else {
+    postMessage({ id: data?.id ?? -1, ok: false, error: { code: 'internal', message: 'unknown request' } });
+  }
+});
+
+// The worker's requests do not show in the page's own list, so that they are told here.
+new PerformanceObserver((list) => {
+  postMessage({ type: NETWORK, urls: list.getEntries().map((entry) => entry.name) });
+}).observe({ type: 'resource', buffered: true });
+
+postMessage({ type: READY });
