@@ -1,0 +1,212 @@
+//! The one seam between the generic code and what computes it: CPU, WebGPU, CUDA or LibTorch; native or wasm.
+
+use crate::detector::{Detector, PrepareConfig, Prepared, SelfCheck};
+#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
+use crate::error::{Error, ErrorKind};
+use crate::error::Result;
+use crate::mte::MteBackend;
+use crate::photo::Rgb8;
+use crate::report::{ModelInfo, Report};
+
+/// The CPU in plain Rust with SIMD; the fallback everywhere.
+pub type Cpu = burn_flex::Flex;
+impl MteBackend for Cpu {}
+
+/// Any GPU through WebGPU (native: Vulkan, Metal, DX12).
+#[cfg(feature = "wgpu")]
+pub type Gpu = burn_wgpu::Wgpu<f32, i32, u32>;
+#[cfg(feature = "wgpu")]
+impl MteBackend for Gpu {
+    fn guided_residual(
+        unit: burn::tensor::Tensor<Self, 4>,
+        config: &crate::mte::GuidedFilterConfig,
+    ) -> burn::tensor::Tensor<Self, 4> {
+        crate::mte::kernel::residual(unit, config)
+    }
+}
+
+/// An NVIDIA GPU through CUDA.
+#[cfg(feature = "cuda")]
+pub type Cuda = burn_cuda::Cuda<f32, i32>;
+#[cfg(feature = "cuda")]
+impl MteBackend for Cuda {}
+
+/// LibTorch on the CPU, for training.
+#[cfg(feature = "libtorch")]
+pub type LibTorch = burn_tch::LibTorch<f32>;
+#[cfg(feature = "libtorch")]
+impl MteBackend for LibTorch {}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// A real GPU when there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU through WebGPU, software adapters included.
+    Gpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+/// A detector on whichever device was chosen at run time.
+pub enum AnyDetector {
+    /// On the CPU.
+    Cpu(Detector<Cpu>),
+    /// On a GPU through WebGPU.
+    #[cfg(feature = "wgpu")]
+    Gpu(Detector<Gpu>),
+    /// On an NVIDIA GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(Detector<Cuda>),
+}
+
+macro_rules! on_detector {
+    ($self:expr, $detector:ident => $body:expr) => {
+        match $self {
+            AnyDetector::Cpu($detector) => $body,
+            #[cfg(feature = "wgpu")]
+            AnyDetector::Gpu($detector) => $body,
+            #[cfg(feature = "cuda")]
+            AnyDetector::Cuda($detector) => $body,
+        }
+    };
+}
+
+impl AnyDetector {
+    /// Loads a model file onto the chosen device.
+    ///
+    /// # Errors
+    /// `BadWeights` for an invalid model, `NoGpu` when a GPU was asked for and none is there, `Unsupported` when this
+    /// build lacks the backend.
+    pub async fn open(choice: DeviceChoice, model: &[u8]) -> Result<Self> {
+        match choice {
+            DeviceChoice::Cpu => Ok(AnyDetector::Cpu(Detector::load(model, Default::default(), CPU_NAME)?)),
+            #[cfg(feature = "wgpu")]
+            DeviceChoice::Auto if find_adapter(false).await.is_some() => Self::open_gpu(model, false).await,
+            DeviceChoice::Auto => Ok(AnyDetector::Cpu(Detector::load(model, Default::default(), CPU_NAME)?)),
+            #[cfg(feature = "wgpu")]
+            DeviceChoice::Gpu => Self::open_gpu(model, true).await,
+            #[cfg(not(feature = "wgpu"))]
+            DeviceChoice::Gpu => Err(missing("wgpu")),
+            #[cfg(feature = "cuda")]
+            DeviceChoice::Cuda => Ok(AnyDetector::Cuda(Detector::load(model, Default::default(), "cuda")?)),
+            #[cfg(not(feature = "cuda"))]
+            DeviceChoice::Cuda => Err(missing("cuda")),
+        }
+    }
+
+    #[cfg(feature = "wgpu")]
+    async fn open_gpu(model: &[u8], software: bool) -> Result<Self> {
+        use crate::error::{Error, ErrorKind};
+        let Some(adapter) = find_adapter(software).await else {
+            return Err(Error::new(ErrorKind::NoGpu, "expected a WebGPU adapter, found none"));
+        };
+        let device = open_device().await;
+        Ok(AnyDetector::Gpu(Detector::load(model, device, &format!("webgpu ({adapter})"))?))
+    }
+
+    /// See [`Detector::judge`].
+    ///
+    /// # Errors
+    /// `GpuLost` when the device fails to answer.
+    pub async fn judge(&self, prepared: &Prepared) -> Result<Report> {
+        on_detector!(self, detector => detector.judge(prepared).await)
+    }
+
+    /// See [`Detector::self_check`].
+    ///
+    /// # Errors
+    /// `GpuLost` when the device fails to answer.
+    pub async fn self_check(&self) -> Result<SelfCheck> {
+        on_detector!(self, detector => detector.self_check().await)
+    }
+
+    /// See [`Detector::residual_picture`].
+    ///
+    /// # Errors
+    /// `GpuLost` when the device fails to answer.
+    pub async fn residual_picture(&self, crop: &Rgb8, gain: f32) -> Result<Rgb8> {
+        on_detector!(self, detector => detector.residual_picture(crop, gain).await)
+    }
+
+    /// See [`Detector::prepare_config`].
+    pub fn prepare_config(&self) -> PrepareConfig {
+        on_detector!(self, detector => detector.prepare_config())
+    }
+
+    /// See [`Detector::model_info`].
+    pub fn model_info(&self) -> ModelInfo {
+        on_detector!(self, detector => detector.model_info())
+    }
+
+    /// See [`Detector::backend`].
+    pub fn backend(&self) -> &str {
+        on_detector!(self, detector => detector.backend())
+    }
+}
+
+#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
+fn missing(feature: &str) -> Error {
+    let message = format!("this build has no such backend; expected one built with `--features {feature}`");
+    Error::new(ErrorKind::Unsupported, message)
+}
+
+#[cfg(not(target_family = "wasm"))]
+const CPU_NAME: &str = "cpu";
+#[cfg(target_family = "wasm")]
+const CPU_NAME: &str = "cpu-wasm";
+
+/// Milliseconds on a clock that never goes back.
+#[cfg(not(target_family = "wasm"))]
+pub fn now_ms() -> f64 {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_secs_f64() * 1e3
+}
+
+/// Milliseconds on a clock that never goes back.
+#[cfg(target_family = "wasm")]
+pub fn now_ms() -> f64 {
+    use wasm_bindgen::JsCast;
+    let scope = js_sys::global().unchecked_into::<web_sys::WorkerGlobalScope>();
+    scope.performance().map_or(0.0, |performance| performance.now())
+}
+
+/// Name of the adapter that would be used; software adapters only when they are wanted.
+#[cfg(all(feature = "wgpu", not(target_family = "wasm")))]
+pub async fn find_adapter(software: bool) -> Option<String> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    };
+    let info = instance.request_adapter(&options).await.ok()?.get_info();
+    (software || info.device_type != wgpu::DeviceType::Cpu).then_some(info.name)
+}
+
+/// The page has already asked the browser and refuses software adapters unless told otherwise.
+#[cfg(all(feature = "wgpu", target_family = "wasm"))]
+pub async fn find_adapter(_software: bool) -> Option<String> {
+    Some("browser".to_string())
+}
+
+/// Sets up burn's default WebGPU device; natively it does so by itself.
+#[cfg(all(feature = "wgpu", not(target_family = "wasm")))]
+async fn open_device() -> burn_wgpu::WgpuDevice {
+    burn_wgpu::WgpuDevice::default()
+}
+
+/// Sets up burn's default WebGPU device, once: a second model uses the same.
+#[cfg(all(feature = "wgpu", target_family = "wasm"))]
+async fn open_device() -> burn_wgpu::WgpuDevice {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static READY: AtomicBool = AtomicBool::new(false);
+    let device = burn_wgpu::WgpuDevice::default();
+    if !READY.swap(true, Ordering::Relaxed) {
+        burn_wgpu::init_setup_async::<burn_wgpu::graphics::WebGpu>(&device, Default::default()).await;
+    }
+    device
+}

@@ -1,0 +1,393 @@
+//! The bytes of a photo -> a [`Report`]: the only place where pictures, filter, network and calibration meet.
+//!
+//! Two halves, so that callers can overlap them: [`prepare`] decodes and finds faces on any thread, without tensors;
+//! [`Detector::judge`] runs the network on the detector's device.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, activation::softmax};
+use sha2::{Digest, Sha256};
+
+use crate::backend::now_ms;
+use crate::error::{Error, ErrorKind, Result};
+use crate::face::FaceFinder;
+use crate::input::{self, MIN_FACE_PX};
+use crate::mte::{self, GuidedFilterConfig, MteBackend};
+use crate::nn::{GrNet, GrNetOutput};
+use crate::photo::{self, Limits, Rgb8};
+use crate::quality;
+use crate::report::{Band, Face, FileInfo, ModelInfo, Quality, Reason, Report, SCHEMA, Timings, Votes};
+use crate::weights::{CalibrationBucket, ModelFile, ModelMeta};
+
+/// Faces judged in one pass; more would only cost memory.
+const BATCH: usize = 8;
+/// Largest difference to the f64 reference that the guided residual may show in the self-check (measured: 1e-6).
+const FILTER_TOLERANCE: f32 = 1e-4;
+/// Largest difference to the stored logits that the network may show in the self-check (measured: 1e-5 between backends).
+const NETWORK_TOLERANCE: f32 = 5e-3;
+
+/// What [`prepare`] needs to know of a model.
+#[derive(Debug, Clone)]
+pub struct PrepareConfig {
+    /// Side of the network's input in pixels.
+    pub input_px: usize,
+    /// Side of the crop, in sides of the face box.
+    pub crop_margin: f32,
+    /// Take the whole picture as the face, instead of looking for one: for data that is already cropped.
+    pub whole: bool,
+    /// Limits on the photo.
+    pub limits: Limits,
+}
+
+/// A photo on its way: everything that needs no tensors is done.
+#[derive(Clone)]
+pub struct Prepared {
+    /// The report so far: file, faces and quality, nothing judged.
+    pub report: Report,
+    /// One crop per face at the network's size; absent for faces that are not assessed.
+    pub crops: Vec<Option<Rgb8>>,
+    /// Why the file could not be read, for the surfaces to say.
+    pub failure: Option<String>,
+}
+
+/// Decodes a photo, finds its faces, assesses their quality and cuts them out. A file that cannot be decoded becomes a
+/// report with the reason `unreadable`.
+pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Prepared {
+    let started = now_ms();
+    let mut report = Report {
+        schema: SCHEMA.to_string(),
+        file: FileInfo {
+            name: name.to_string(),
+            size_bytes: bytes.len() as u64,
+            sha256: crate::weights::sha256_hex(bytes),
+            ..FileInfo::default()
+        },
+        band: Band::NotAssessed,
+        p_fake: None,
+        reason: Some(Reason::NoFace),
+        faces: Vec::new(),
+        model: ModelInfo::default(),
+        backend: String::new(),
+        timings_ms: Timings::default(),
+    };
+    let photo = match photo::decode(bytes, &config.limits) {
+        Ok(photo) => photo,
+        Err(error) => {
+            report.reason = Some(Reason::Unreadable);
+            report.timings_ms.total_ms = now_ms() - started;
+            return Prepared { report, crops: Vec::new(), failure: Some(error.full_message()) };
+        }
+    };
+    let decoded = now_ms();
+    report.file.format = Some(photo.format.to_string());
+    report.file.height_px = photo.pixels.height as u32;
+    report.file.width_px = photo.pixels.width as u32;
+
+    let mut crops = Vec::new();
+    for (bounds, crop) in faces_of(&photo.pixels, finder, config) {
+        let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
+        let small = quality.face_px < MIN_FACE_PX;
+        let resized = if small { None } else { input::resize(&crop, config.input_px, config.input_px).ok() };
+        crops.push(resized);
+        report.faces.push(Face {
+            bounds,
+            quality,
+            band: Band::NotAssessed,
+            reason: Some(if small { Reason::TooSmall } else { Reason::TooDegraded }),
+            p_fake: None,
+            votes: None,
+            classes: None,
+        });
+    }
+    let done = now_ms();
+    report.timings_ms =
+        Timings { decode_ms: decoded - started, faces_ms: done - decoded, network_ms: 0.0, total_ms: done - started };
+    summarise(&mut report);
+    Prepared { report, crops, failure: None }
+}
+
+fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Vec<(crate::report::Bounds, Rgb8)> {
+    if config.whole {
+        let side = photo.height.min(photo.width) as f32;
+        let bounds = crate::report::Bounds {
+            x: (photo.width as f32 - side) / 2.0,
+            y: (photo.height as f32 - side) / 2.0,
+            width: side,
+            height: side,
+        };
+        return vec![(bounds, input::whole_square(photo))];
+    }
+    let found = finder.find(photo);
+    found.into_iter().map(|face| (face.bounds, input::crop_square(photo, &face.bounds, config.crop_margin))).collect()
+}
+
+/// The photo's band is that of its worst face; the order of the bands from best to worst is fixed here.
+fn summarise(report: &mut Report) {
+    let severity = |band: Band| match band {
+        Band::NotAssessed => 0,
+        Band::NoSignsFound => 1,
+        Band::Inconclusive => 2,
+        Band::LikelyFake => 3,
+    };
+    report.band = report.faces.iter().map(|face| face.band).max_by_key(|band| severity(*band)).unwrap_or(Band::NotAssessed);
+    report.p_fake = report.faces.iter().filter_map(|face| face.p_fake).reduce(f32::max);
+    report.reason = match (report.band, report.faces.first()) {
+        (Band::NotAssessed, Some(largest)) => largest.reason,
+        (Band::NotAssessed, None) => Some(Reason::NoFace),
+        _ => None,
+    };
+}
+
+/// A model on a device.
+#[derive(Debug)]
+pub struct Detector<B: MteBackend> {
+    network: GrNet<B>,
+    meta: ModelMeta,
+    id: String,
+    device: B::Device,
+    backend: String,
+}
+
+/// Result of [`Detector::self_check`].
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct SelfCheck {
+    /// Whether filter and network computed what they should.
+    pub ok: bool,
+    /// Largest difference of the guided residual to the f64 reference.
+    pub filter_max_abs: f32,
+    /// Largest difference of the logits to those stored in the model file.
+    pub network_max_abs: f32,
+}
+
+impl<B: MteBackend> Detector<B> {
+    /// Loads a model file onto a device; `backend` is the name that reports will carry.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadWeights`] when the file is not a valid model.
+    pub fn load(model: &[u8], device: B::Device, backend: &str) -> Result<Self> {
+        Self::from_file(&ModelFile::parse(model)?, device, backend)
+    }
+
+    /// The same for a parsed file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadWeights`] when a tensor is missing, misshapen or unexpected.
+    pub fn from_file(file: &ModelFile, device: B::Device, backend: &str) -> Result<Self> {
+        let network = file.network::<B>(&device)?.folded();
+        Ok(Detector { network, meta: file.meta.clone(), id: file.id.clone(), device, backend: backend.to_string() })
+    }
+
+    /// What [`prepare`] needs to know of this model.
+    pub fn prepare_config(&self) -> PrepareConfig {
+        PrepareConfig {
+            input_px: self.meta.input_px,
+            crop_margin: self.meta.crop_margin,
+            whole: false,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The model's metadata.
+    pub fn meta(&self) -> &ModelMeta {
+        &self.meta
+    }
+
+    /// The name that reports carry for what computed them.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// Which model this is.
+    pub fn model_info(&self) -> ModelInfo {
+        ModelInfo { id: self.id.clone(), name: self.meta.name.clone(), input_px: self.meta.input_px as u32 }
+    }
+
+    /// Judges the faces of a prepared photo.
+    ///
+    /// # Errors
+    /// [`ErrorKind::GpuLost`] when the device fails to answer.
+    pub async fn judge(&self, prepared: &Prepared) -> Result<Report> {
+        let started = now_ms();
+        let mut report = prepared.report.clone();
+        report.model = self.model_info();
+        report.backend = self.backend.clone();
+        let judged: Vec<(usize, &Rgb8)> = prepared
+            .crops
+            .iter()
+            .enumerate()
+            .filter_map(|(index, crop)| crop.as_ref().map(|crop| (index, crop)))
+            .filter(|(index, _)| self.bucket(&report.faces[*index].quality).is_some_and(|bucket| bucket.judged))
+            .collect();
+        for batch in judged.chunks(BATCH) {
+            let crops: Vec<Rgb8> = batch.iter().map(|(_, crop)| (*crop).clone()).collect();
+            for ((index, _), raw) in batch.iter().zip(self.score(&crops).await?) {
+                self.fill(&mut report.faces[*index], raw);
+            }
+        }
+        if report.reason != Some(Reason::Unreadable) {
+            summarise(&mut report);
+        }
+        report.timings_ms.network_ms = now_ms() - started;
+        report.timings_ms.total_ms += report.timings_ms.network_ms;
+        Ok(report)
+    }
+
+    /// Uncalibrated scores of crops that are already at the network's size.
+    ///
+    /// # Errors
+    /// [`ErrorKind::GpuLost`] when the device fails to answer.
+    pub async fn score(&self, crops: &[Rgb8]) -> Result<Vec<RawScore>> {
+        let output = self.forward(input::batch_unit(crops, &self.device));
+        let fused = probabilities(output.fused).await?;
+        let spatial = probabilities(output.spatial).await?;
+        let residual = probabilities(output.residual).await?;
+        let scores = fused.into_iter().zip(spatial).zip(residual);
+        Ok(scores
+            .map(|((classes, spatial), residual)| RawScore {
+                votes: Votes { spatial: 1.0 - spatial[0], residual: 1.0 - residual[0] },
+                classes,
+            })
+            .collect())
+    }
+
+    fn forward(&self, unit: Tensor<B, 4>) -> GrNetOutput<B> {
+        let residual = mte::residual(unit.clone(), &self.meta.mte);
+        self.network.forward(&self.meta.network, input::normalise(unit), residual)
+    }
+
+    fn fill(&self, face: &mut Face, raw: RawScore) {
+        let Some(bucket) = self.bucket(&face.quality) else { return };
+        let p_fake = calibrate(raw.p_fake(), bucket);
+        let thresholds = self.meta.thresholds;
+        face.band = if f64::from(p_fake) >= thresholds.likely_fake {
+            Band::LikelyFake
+        } else if f64::from(p_fake) < thresholds.no_signs {
+            Band::NoSignsFound
+        } else {
+            Band::Inconclusive
+        };
+        face.reason = None;
+        face.p_fake = Some(p_fake);
+        face.votes = Some(raw.votes);
+        face.classes = Some(raw.classes);
+    }
+
+    fn bucket(&self, quality: &Quality) -> Option<&CalibrationBucket> {
+        find_bucket(&self.meta.calibration, quality)
+    }
+
+    /// The guided residual of a crop, amplified for the eye: `gain` times, clipped at white.
+    ///
+    /// # Errors
+    /// [`ErrorKind::GpuLost`] when the device fails to answer.
+    pub async fn residual_picture(&self, crop: &Rgb8, gain: f32) -> Result<Rgb8> {
+        let unit = input::batch_unit::<B>(std::slice::from_ref(crop), &self.device);
+        let residual = mte::residual(unit, &self.meta.mte).mul_scalar(gain * 255.0).permute([0, 2, 3, 1]);
+        let values = read(residual).await?;
+        Rgb8::new(crop.height, crop.width, values.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect())
+    }
+
+    /// Runs filter and network on a known picture and compares with known answers: a GPU can be silently wrong.
+    ///
+    /// # Errors
+    /// [`ErrorKind::GpuLost`] when the device fails to answer; a wrong answer is `ok: false`, no error.
+    pub async fn self_check(&self) -> Result<SelfCheck> {
+        let filter_max_abs = filter_error::<B>(&self.meta.mte, &self.device).await?;
+        let logits = self.known_logits().await?;
+        let network_max_abs = max_abs(&logits, &self.meta.known_logits);
+        let ok = filter_max_abs <= FILTER_TOLERANCE && network_max_abs <= NETWORK_TOLERANCE;
+        Ok(SelfCheck { ok, filter_max_abs, network_max_abs })
+    }
+
+    /// The classifier's logits on [`known_picture`]; stored in the model file at export.
+    ///
+    /// # Errors
+    /// [`ErrorKind::GpuLost`] when the device fails to answer.
+    pub async fn known_logits(&self) -> Result<Vec<f32>> {
+        let picture = known_picture(self.meta.input_px);
+        let output = self.forward(input::batch_unit(std::slice::from_ref(&picture), &self.device));
+        read(output.fused).await
+    }
+}
+
+/// What the network says of one crop, before calibration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawScore {
+    /// Probability of each class.
+    pub classes: Vec<f32>,
+    /// `p_fake` of each stream's head.
+    pub votes: Votes,
+}
+
+impl RawScore {
+    /// One minus the probability of class 0.
+    pub fn p_fake(&self) -> f32 {
+        1.0 - self.classes[0]
+    }
+}
+
+/// The bucket that a face of this quality falls into.
+pub fn find_bucket<'a>(buckets: &'a [CalibrationBucket], quality: &Quality) -> Option<&'a CalibrationBucket> {
+    let jpeg_quality = quality.jpeg_quality.unwrap_or(100);
+    let within = |value: u32, range: [u32; 2]| (range[0]..=range[1]).contains(&value);
+    buckets.iter().find(|bucket| {
+        within(quality.face_px, bucket.face_px)
+            && within(u32::from(jpeg_quality), bucket.jpeg_quality.map(u32::from))
+    })
+}
+
+/// Raw `p_fake` -> calibrated `p_fake`: sigmoid(logit / temperature + bias).
+pub fn calibrate(p_fake: f32, bucket: &CalibrationBucket) -> f32 {
+    // f32 probabilities saturate; beyond 1e-7 there is nothing to tell apart.
+    let p = f64::from(p_fake).clamp(1e-7, 1.0 - 1e-7);
+    let logit = (p / (1.0 - p)).ln() / bucket.temperature + bucket.bias;
+    (1.0 / (1.0 + (-logit).exp())) as f32
+}
+
+/// A picture of structured noise that every build makes alike, for self-checks: bytes from SHA-256 in counter mode,
+/// mixed with a ramp.
+pub fn known_picture(side: usize) -> Rgb8 {
+    let mut data = Vec::with_capacity(side * side * 3);
+    let mut counter = 0u32;
+    while data.len() < side * side * 3 {
+        data.extend(Sha256::digest(counter.to_le_bytes()));
+        counter += 1;
+    }
+    data.truncate(side * side * 3);
+    for (index, byte) in data.iter_mut().enumerate() {
+        let (y, x) = (index / 3 / side, index / 3 % side);
+        let ramp = 160 * (y + x) / (2 * side);
+        *byte = (ramp + usize::from(*byte >> 2)) as u8;
+    }
+    Rgb8 { height: side, width: side, data }
+}
+
+async fn filter_error<B: MteBackend>(config: &GuidedFilterConfig, device: &B::Device) -> Result<f32> {
+    let side = 40;
+    let picture = known_picture(side);
+    let unit = input::batch_unit::<B>(std::slice::from_ref(&picture), device);
+    let fast = read(mte::residual(unit, config)).await?;
+    let planes: Vec<f64> =
+        (0..3).flat_map(|c| picture.data.iter().skip(c).step_by(3).map(|v| f64::from(*v) / 255.0)).collect();
+    let exact: Vec<f32> = mte::reference::residual(&planes, side, side, config).into_iter().map(|v| v as f32).collect();
+    Ok(max_abs(&fast, &exact))
+}
+
+/// Largest absolute difference; infinite when the lengths differ, nothing is compared, or a value is not a number.
+fn max_abs(found: &[f32], expected: &[f32]) -> f32 {
+    if found.len() != expected.len() || found.is_empty() {
+        return f32::INFINITY;
+    }
+    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |max, d| if d.is_nan() { f32::INFINITY } else { max.max(d) })
+}
+
+async fn probabilities<B: Backend>(logits: Tensor<B, 2>) -> Result<Vec<Vec<f32>>> {
+    let classes = logits.dims()[1];
+    Ok(read(softmax(logits, 1)).await?.chunks(classes).map(<[f32]>::to_vec).collect())
+}
+
+async fn read<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<Vec<f32>> {
+    let lost = |error: String| Error::new(ErrorKind::GpuLost, format!("reading a result from the device: {error}"));
+    let data = tensor.into_data_async().await.map_err(|error| lost(format!("{error:?}")))?;
+    data.convert::<f32>().into_vec::<f32>().map_err(|error| lost(format!("{error:?}")))
+}
