@@ -60,18 +60,20 @@ pub fn whole_square(photo: &Rgb8) -> Rgb8 {
 fn cut(photo: &Rgb8, centre_y: f64, centre_x: f64, side: f64) -> Rgb8 {
     let side_px = (side.round() as usize).max(1);
     let first = |centre: f64| (centre - side / 2.0).round() as i64;
-    let indices = |first: i64, length: usize| -> Vec<usize> {
-        (0..side_px as i64).map(|offset| mirror(first.saturating_add(offset), length)).collect()
-    };
-    let columns = indices(first(centre_x), photo.width);
+    let columns = mirrored_indices(first(centre_x), side_px, photo.width);
     let mut data = Vec::with_capacity(side_px * side_px * 3);
-    for y in indices(first(centre_y), photo.height) {
+    for y in mirrored_indices(first(centre_y), side_px, photo.height) {
         let row = &photo.data[y * photo.width * 3..(y + 1) * photo.width * 3];
         for &x in &columns {
             data.extend_from_slice(&row[x * 3..x * 3 + 3]);
         }
     }
     Rgb8 { height: side_px, width: side_px, data }
+}
+
+/// Where `count` positions from `first` on fall inside `0..length`, mirrored at both borders.
+pub(crate) fn mirrored_indices(first: i64, count: usize, length: usize) -> Vec<usize> {
+    (0..count as i64).map(|offset| mirror(first.saturating_add(offset), length)).collect()
 }
 
 /// The index inside `0..length` that a mirror at both borders shows at `index`; border pixels are not repeated.

@@ -2,7 +2,7 @@
 //! Whether that is enough is the detector's decision.
 
 use crate::input;
-use crate::photo::Rgb8;
+use crate::photo::{self, Rgb8};
 use crate::report::{Bounds, Quality};
 
 /// Side at which sharpness is measured, so that faces of all sizes share one scale.
@@ -62,37 +62,12 @@ fn scaled_sum(quality: u8) -> u32 {
     STANDARD_LUMA.iter().map(|&step| ((u32::from(step) * percent + 50) / 100).clamp(1, 255)).sum()
 }
 
-/// Table 0 of the first DQT segments, in file (zigzag) order; stops at the first scan.
+/// Table 0 of the quantisation segments, in file (zigzag) order.
 fn luma_table(bytes: &[u8]) -> Option<[u16; 64]> {
-    const SOI: u8 = 0xd8;
-    const SOS: u8 = 0xda;
-    const DQT: u8 = 0xdb;
-    if bytes.get(..2)? != [0xff, SOI] {
-        return None;
-    }
-    let mut at = 2;
-    loop {
-        // Any number of 0xff may precede a marker.
-        if *bytes.get(at)? != 0xff {
-            return None;
-        }
-        while *bytes.get(at)? == 0xff {
-            at += 1;
-        }
-        let marker = bytes[at];
-        let length = usize::from(u16::from_be_bytes([*bytes.get(at + 1)?, *bytes.get(at + 2)?]));
-        let body = bytes.get(at + 3..at + 1 + length)?;
-        match marker {
-            SOS => return None,
-            DQT => {
-                if let Some(table) = table_zero(body) {
-                    return Some(table);
-                }
-            }
-            _ => {}
-        }
-        at += 1 + length;
-    }
+    const DEFINE_QUANTISATION: u8 = 0xdb;
+    photo::jpeg_segments(bytes)
+        .filter(|segment| segment.marker == DEFINE_QUANTISATION)
+        .find_map(|segment| table_zero(segment.body))
 }
 
 /// Finds table 0 in the body of a DQT segment, which may hold several, of 8 or 16 bits a step.

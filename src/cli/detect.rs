@@ -1,0 +1,339 @@
+//! `grnet detect`: photos in, one report each out. Threads read, decode and find faces while this one judges; reports
+//! come in the order of the files, whichever thread was first.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use walkdir::WalkDir;
+
+use crate::backend::{AnyDetector, DeviceChoice};
+use crate::cli::{self, DONE, FAILED};
+use crate::detector::{self, PrepareConfig, Prepared};
+use crate::error::{Error, ErrorKind, Result};
+use crate::face::SeetaFinder;
+use crate::report::{Band, Face, Reason, Report};
+
+/// Check photos: does a face in them show traces of generation or manipulation?
+///
+/// Exit code: 0 when every file was judged or declared not assessable, 1 when any could not be read (the others are
+/// reported all the same), 2 for wrong usage.
+#[derive(Debug, Args)]
+pub struct DetectArgs {
+    /// Photos, and folders to search for them (JPEG, PNG, WebP, GIF, BMP)
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Model file [default: the shipped weights/grnet.safetensors]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    device: Device,
+    /// Take each picture whole as a face crop, instead of looking for faces
+    #[arg(long)]
+    cropped: bool,
+    /// Write one JSON report (schema grnet.report/1) a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Device {
+    /// A GPU when there is a real one, else the CPU
+    Auto,
+    /// The CPU
+    Cpu,
+    /// Any GPU through WebGPU (Vulkan, Metal, DX12)
+    Gpu,
+    /// An NVIDIA GPU
+    Cuda,
+}
+
+impl From<Device> for DeviceChoice {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Auto => DeviceChoice::Auto,
+            Device::Cpu => DeviceChoice::Cpu,
+            Device::Gpu => DeviceChoice::Gpu,
+            Device::Cuda => DeviceChoice::Cuda,
+        }
+    }
+}
+
+/// Files in a folder that are taken for pictures; a file that is named itself is always tried.
+const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp"];
+/// From so many files on there is a progress bar.
+const LONG_LIST: usize = 4;
+/// More threads than this would hold more large photos in memory than they gain.
+const MAX_THREADS: usize = 8;
+
+/// Runs `grnet detect`; returns the exit code.
+///
+/// # Errors
+/// What keeps it from judging anything: no picture, no model, no such device. Unreadable photos are no error but
+/// reports with the reason `unreadable`.
+pub fn run(args: &DetectArgs) -> Result<u8> {
+    let Listing { files, unsearched } = list_files(&args.paths)?;
+    let model = cli::read_model(args.model.as_deref())?;
+    let detector = pollster::block_on(open(args.device.into(), &model))?;
+    let config = PrepareConfig { whole: args.cropped, ..detector.prepare_config() };
+
+    let bar = if files.len() >= LONG_LIST { ProgressBar::new(files.len() as u64) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} photos, {eta} left");
+    bar.set_style(style.map_err(|error| Error::caused(ErrorKind::Internal, "expected a readable bar style", error))?);
+    let mut counts = Counts::default();
+    let finished = for_each_prepared(&files, &config, |prepared| {
+        let report = pollster::block_on(detector.judge(&prepared))?;
+        counts.add(&report);
+        let text = if args.json { json_line(&report)? } else { text_block(&report, prepared.failure.as_deref()) };
+        let written = bar.suspend(|| {
+            if let Some(failure) = prepared.failure.as_deref().filter(|_| args.json) {
+                eprintln!("grnet: {}: {failure}", report.file.name);
+            }
+            io::stdout().lock().write_all(text.as_bytes())
+        });
+        bar.inc(1);
+        match written {
+            Ok(()) => Ok(Flow::Continue),
+            // Whoever reads the reports has seen enough, as in `grnet detect ... | head`.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Stop),
+            Err(error) => Err(Error::caused(ErrorKind::Io, "cannot write a report", error)),
+        }
+    });
+    bar.finish_and_clear();
+    finished?;
+    if files.len() > 1 {
+        eprintln!("{} on {}", counts.describe(), detector.backend());
+    }
+    Ok(if counts.unreadable + unsearched > 0 { FAILED } else { DONE })
+}
+
+/// Opens the detector; a GPU that computes wrongly is left for the CPU when the choice was ours, and refused otherwise.
+async fn open(choice: DeviceChoice, model: &[u8]) -> Result<AnyDetector> {
+    let detector = AnyDetector::open(choice, model).await?;
+    if matches!(detector, AnyDetector::Cpu(_)) {
+        return Ok(detector);
+    }
+    let check = detector.self_check().await?;
+    if check.ok {
+        return Ok(detector);
+    }
+    let message = format!(
+        "{} computes wrongly: the known residual is off by {}, the known scores by {}",
+        detector.backend(),
+        check.filter_max_abs,
+        check.network_max_abs
+    );
+    if choice != DeviceChoice::Auto {
+        return Err(Error::new(ErrorKind::GpuLost, message));
+    }
+    eprintln!("grnet: {message}; computing on the CPU");
+    AnyDetector::open(DeviceChoice::Cpu, model).await
+}
+
+/// What is to be checked.
+struct Listing {
+    files: Vec<PathBuf>,
+    /// Folders that could not be searched.
+    unsearched: usize,
+}
+
+/// The files named, and the pictures in the folders named, each folder sorted by path.
+fn list_files(paths: &[PathBuf]) -> Result<Listing> {
+    let mut listing = Listing { files: Vec::new(), unsearched: 0 };
+    for path in paths {
+        if !path.is_dir() {
+            listing.files.push(path.clone());
+            continue;
+        }
+        for entry in WalkDir::new(path).sort_by_file_name() {
+            match entry {
+                Ok(entry) if !entry.path().is_dir() && has_picture_extension(entry.path()) => {
+                    listing.files.push(entry.into_path());
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    eprintln!("grnet: cannot search a folder: {error}");
+                    listing.unsearched += 1;
+                }
+            }
+        }
+    }
+    if listing.files.is_empty() {
+        let extensions = EXTENSIONS.join(", ");
+        return Err(Error::new(ErrorKind::BadUsage, format!("expected a picture ({extensions}), found none")));
+    }
+    Ok(listing)
+}
+
+fn has_picture_extension(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+/// Whether to go on with the next photo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    Stop,
+}
+
+/// Prepares the files on several threads and hands them to `judge` on this one, in order.
+fn for_each_prepared(
+    files: &[PathBuf],
+    config: &PrepareConfig,
+    mut judge: impl FnMut(Prepared) -> Result<Flow>,
+) -> Result<()> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS).min(files.len());
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = sync_channel(2 * threads);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                // A finder is not `Send`, hence one made on each thread.
+                let mut finder = SeetaFinder::new();
+                while let Some((index, file)) = take(next, files) {
+                    let prepared = match &mut finder {
+                        Ok(finder) => Ok(prepare(file, finder, config)),
+                        Err(error) => Err(Error::new(error.kind(), error.full_message())),
+                    };
+                    if sender.send((index, prepared)).is_err() {
+                        // Nobody judges any more.
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        in_order(receiver, &mut judge)
+    })
+}
+
+fn take<'a>(next: &AtomicUsize, files: &'a [PathBuf]) -> Option<(usize, &'a PathBuf)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    files.get(index).map(|file| (index, file))
+}
+
+fn prepare(file: &Path, finder: &mut SeetaFinder, config: &PrepareConfig) -> Prepared {
+    let name = file.display().to_string();
+    match cli::read(file) {
+        Ok(bytes) => detector::prepare(&name, &bytes, finder, config),
+        Err(error) => {
+            // An unreadable file has no bytes, and is reported as a file without any.
+            let empty = detector::prepare(&name, &[], finder, config);
+            Prepared { failure: Some(error.full_message()), ..empty }
+        }
+    }
+}
+
+/// Brings what the threads send back into the order of the files.
+fn in_order(
+    receiver: Receiver<(usize, Result<Prepared>)>,
+    judge: &mut impl FnMut(Prepared) -> Result<Flow>,
+) -> Result<()> {
+    let mut early = BTreeMap::new();
+    let mut expected = 0;
+    for (index, prepared) in receiver {
+        early.insert(index, prepared?);
+        while let Some(prepared) = early.remove(&expected) {
+            expected += 1;
+            if judge(prepared)? == Flow::Stop {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn json_line(report: &Report) -> Result<String> {
+    let json = serde_json::to_string(report);
+    let json = json.map_err(|error| Error::caused(ErrorKind::Internal, "cannot write the report as JSON", error))?;
+    Ok(json + "\n")
+}
+
+/// The report in words.
+fn text_block(report: &Report, failure: Option<&str>) -> String {
+    let name = &report.file.name;
+    if report.faces.is_empty() {
+        let reason = report.reason.map_or("", reason_words);
+        let detail = failure.map_or(String::new(), |failure| format!(" ({failure})"));
+        return format!("{name}: not assessed: {reason}{detail}\n");
+    }
+    if let [face] = &report.faces[..] {
+        return format!("{name}: {}\n", face_words(face));
+    }
+    let mut text = format!("{name}: {}, {} faces\n", band_words(report.band), report.faces.len());
+    for face in &report.faces {
+        let bounds = face.bounds;
+        text += &format!("  at x {:.0}, y {:.0}: {}\n", bounds.x, bounds.y, face_words(face));
+    }
+    text
+}
+
+fn face_words(face: &Face) -> String {
+    let size = format!("face of {} px", face.quality.face_px);
+    let (Some(p_fake), Some(votes)) = (face.p_fake, face.votes) else {
+        let reason = face.reason.map_or("", reason_words);
+        return format!("{}: {reason} ({size})", band_words(face.band));
+    };
+    format!(
+        "{} (p_fake {p_fake:.2}; picture {:.2}, residual {:.2}; {size})",
+        band_words(face.band),
+        votes.spatial,
+        votes.residual
+    )
+}
+
+fn band_words(band: Band) -> &'static str {
+    match band {
+        Band::LikelyFake => "shows traces of generation or manipulation",
+        Band::Inconclusive => "cannot tell",
+        Band::NoSignsFound => "no signs found, which is no proof",
+        Band::NotAssessed => "not assessed",
+    }
+}
+
+fn reason_words(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NoFace => "no face was found",
+        Reason::TooSmall => "the face has too few pixels",
+        Reason::TooDegraded => "the face is too blurred or too strongly compressed",
+        Reason::Unreadable => "the file could not be read as a picture",
+    }
+}
+
+/// How many files came out how.
+#[derive(Debug, Default)]
+struct Counts {
+    likely_fake: usize,
+    inconclusive: usize,
+    no_signs_found: usize,
+    not_assessed: usize,
+    unreadable: usize,
+}
+
+impl Counts {
+    fn add(&mut self, report: &Report) {
+        let count = match (report.band, report.reason) {
+            (Band::LikelyFake, _) => &mut self.likely_fake,
+            (Band::Inconclusive, _) => &mut self.inconclusive,
+            (Band::NoSignsFound, _) => &mut self.no_signs_found,
+            (Band::NotAssessed, Some(Reason::Unreadable)) => &mut self.unreadable,
+            (Band::NotAssessed, _) => &mut self.not_assessed,
+        };
+        *count += 1;
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "{} with traces, {} inconclusive, {} without signs, {} not assessed, {} unreadable",
+            self.likely_fake, self.inconclusive, self.no_signs_found, self.not_assessed, self.unreadable
+        )
+    }
+}
