@@ -1,7 +1,7 @@
 //! A static file server for trying the site on this machine: standard library only, compiled by build.sh with plain
 //! `rustc`, so that serving needs nothing that building did not. Not for the internet.
 //!
-//! usage: serve FOLDER [PORT]     prints `http://localhost:PORT/`; PORT 0 takes a free one
+//! usage: serve FOLDER [PORT]     prints `http://localhost:PORT/`, then a line a request; PORT 0 takes a free one
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -47,6 +47,7 @@ fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {
     while reader.read_line(&mut header)? > 2 {
         header.clear();
     }
+    println!("{}", line.trim_end());
     let mut words = line.split_whitespace();
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     if !matches!(method, "GET" | "HEAD") {

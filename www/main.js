@@ -279,7 +279,8 @@ function showAssessment(job, { report, failure, evidence }) {
     for (const group of [chooser, boxes]) {
       Array.from(group.children, (button, index) => button.setAttribute('aria-pressed', String(index === chosen)));
     }
-    find('.face', card).replaceChildren(faceSection(report.faces[chosen], evidence[chosen], chosen, total));
+    find('.face', card).replaceChildren(faceSection(report.faces[chosen], chosen, total));
+    showEvidence(card, evidence[chosen]);
   };
   report.faces.forEach((face, index) => {
     const box = make('button');
@@ -308,20 +309,17 @@ function showAssessment(job, { report, failure, evidence }) {
 
 /**
  * @param {import('./shared/messages.js').Face} face
- * @param {import('./shared/messages.js').Evidence | null} evidence
  * @param {number} index
  * @param {number} total
  */
-function faceSection(face, evidence, index, total) {
+function faceSection(face, index, total) {
   const section = fromTemplate('face');
   if (total > 1) {
-    const name = find('.face-name', section);
-    name.textContent = text('faceOf', { number: index + 1, total });
-    name.hidden = false;
-    const verdict = find('.face-verdict', section);
-    const { title, meaning } = view.verdict(face);
-    verdict.textContent = face.reason ? `${title}. ${meaning}` : title;
-    verdict.hidden = false;
+    const which = find('.which', section);
+    const { title: verdict, meaning } = view.verdict(face);
+    which.hidden = false;
+    find('h3', which).textContent = text('faceOf', { number: index + 1, total, verdict });
+    find('p', which).textContent = face.reason ? meaning : '';
   }
   if (face.p_fake !== null) {
     const words = view.score(face.p_fake);
@@ -340,11 +338,6 @@ function faceSection(face, evidence, index, total) {
     );
     find('.agreement', block).textContent = view.votesInWords(face.votes);
   }
-  if (evidence) {
-    find('.evidence', section).hidden = false;
-    paint(find('canvas.cut', section), evidence.photo);
-    paint(find('canvas.residual', section), evidence.residual);
-  }
   fillRows(find('.quality dl', section), view.qualityRows(face));
   return section;
 }
@@ -360,6 +353,18 @@ function voteRow(label, vote) {
   const value = make('dd');
   value.append(bar, make('span', view.score(vote), 'tabular'));
   return [make('dt', label), value];
+}
+
+/**
+ * @param {HTMLElement} card
+ * @param {import('./shared/messages.js').Evidence | null} evidence
+ */
+function showEvidence(card, evidence) {
+  const block = find('.evidence', card);
+  block.hidden = !evidence;
+  if (!evidence) return;
+  paint(find('canvas.cut', block), evidence.photo);
+  paint(find('canvas.residual', block), evidence.residual);
 }
 
 /**

@@ -35,7 +35,7 @@ test('each reason says why and what would help', () => {
 
 test('an unreadable file is told with its cause', () => {
   const { meaning } = view.verdict({ band: 'not_assessed', reason: 'unreadable' }, 'expected a picture, found text');
-  assert.match(meaning, /could not be read.*\(expected a picture, found text\)/);
+  assert.equal(meaning, 'The file could not be read as a picture: expected a picture, found text.');
 });
 
 test('a score is never shown as certain', () => {

@@ -59,8 +59,8 @@ const ERRORS = {
  */
 export function verdict({ band, reason }, failure = null) {
   const { title, meaning, help } = { ...BANDS[band], ...(reason ? REASONS[reason] : {}) };
-  const because = failure ? ` ${text('reasonDetail', { message: failure })}` : '';
-  return { title: text(title), meaning: meaning ? text(meaning) + because : '', help: help ? text(help) : '' };
+  const why = failure ? text('reasonUnreadableDetail', { message: failure }) : meaning ? text(meaning) : '';
+  return { title: text(title), meaning: why, help: help ? text(help) : '' };
 }
 
 /**
