@@ -6,13 +6,14 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use crate::backend::{AnyDetector, DeviceChoice};
-use crate::detector::{Prepared, prepare};
+use crate::detector::{Prepared, SelfCheck, prepare};
 use crate::error::{Error, ErrorKind};
 use crate::face::SeetaFinder;
 use crate::photo::Rgb8;
+use crate::report::{ModelInfo, Report};
 
-/// How much the residual is amplified for the eye; most of it lies below 1/16 of the full scale.
-const RESIDUAL_GAIN: f32 = 16.0;
+/// How much the residual is amplified for the eye; most of it lies below an eighth of the full scale.
+const RESIDUAL_GAIN: f32 = 8.0;
 
 /// What this build computes on: one build a device, so that a page fetches only what it needs.
 const DEVICE: DeviceChoice = if cfg!(feature = "wgpu") { DeviceChoice::Gpu } else { DeviceChoice::Cpu };
@@ -43,7 +44,7 @@ impl Engine {
     /// # Errors
     /// `internal`, should the values not be expressible in JSON.
     pub fn info(&self) -> Result<JsValue, JsValue> {
-        to_js(&serde_json::json!({ "model": self.detector.model_info(), "backend": self.detector.backend() }))
+        to_js(&Info { model: self.detector.model_info(), backend: self.detector.backend() })
     }
 
     /// Runs filter and network on a known picture: `{ok, filter_max_abs, network_max_abs, message}`.
@@ -53,12 +54,7 @@ impl Engine {
     pub async fn self_check(&self) -> Result<JsValue, JsValue> {
         let check = self.detector.self_check().await.map_err(js_error)?;
         let (filter, network) = (check.filter_max_abs, check.network_max_abs);
-        to_js(&serde_json::json!({
-            "ok": check.ok,
-            "filter_max_abs": filter,
-            "network_max_abs": network,
-            "message": format!("largest differences: filter {filter:e}, network {network:e}"),
-        }))
+        to_js(&Check { check, message: format!("largest differences: filter {filter:e}, network {network:e}") })
     }
 
     /// The report on a photo, and in `failure` why its file could not be read, else null: `{report, failure}`.
@@ -70,7 +66,7 @@ impl Engine {
         let prepared = prepare(&name, &bytes, &mut *self.finder.borrow_mut(), &config);
         drop(bytes);
         let report = self.detector.judge(&prepared).await.map_err(js_error)?;
-        let answer = to_js(&serde_json::json!({ "report": report, "failure": prepared.failure }))?;
+        let answer = to_js(&Answer { report, failure: prepared.failure.clone() })?;
         self.last.replace(Some(prepared));
         Ok(answer)
     }
@@ -82,11 +78,31 @@ impl Engine {
     /// `bad_usage` where there is no such face at the network's size, `gpu_lost` when the device fails to answer.
     pub async fn evidence(&self, index: usize) -> Result<JsValue, JsValue> {
         let crop = self.last.borrow().as_ref().and_then(|prepared| prepared.crops.get(index).cloned().flatten());
-        let crop = crop.ok_or_else(|| Error::new(ErrorKind::BadUsage, format!("expected a face, found none at {index}")));
+        let crop =
+            crop.ok_or_else(|| Error::new(ErrorKind::BadUsage, format!("expected a face, found none at {index}")));
         let crop = crop.map_err(js_error)?;
         let residual = self.detector.residual_picture(&crop, RESIDUAL_GAIN).await.map_err(js_error)?;
         object(&[("photo", picture(&crop)?), ("residual", picture(&residual)?)])
     }
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    model: ModelInfo,
+    backend: &'a str,
+}
+
+#[derive(Serialize)]
+struct Check {
+    #[serde(flatten)]
+    check: SelfCheck,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    report: Report,
+    failure: Option<String>,
 }
 
 /// `{height, width, rgba: Uint8ClampedArray}`, ready for `ImageData`.
@@ -107,11 +123,11 @@ fn object(entries: &[(&str, JsValue)]) -> Result<JsValue, JsValue> {
     Ok(object.into())
 }
 
-/// Through JSON text, so that the page sees exactly what the command line prints.
+/// Through JSON text, and not through `serde_json::Value`, which would widen every f32 and show other digits than the
+/// command line does.
 fn to_js(value: &impl Serialize) -> Result<JsValue, JsValue> {
-    let text = serde_json::to_string(value).map_err(|error| {
-        js_error(Error::caused(ErrorKind::Internal, "expected a value that fits into JSON", error))
-    })?;
+    let text = serde_json::to_string(value)
+        .map_err(|error| js_error(Error::caused(ErrorKind::Internal, "expected a value that fits into JSON", error)))?;
     js_sys::JSON::parse(&text)
 }
 

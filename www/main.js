@@ -198,12 +198,16 @@ async function runQueue() {
   for (let job; (job = jobs[done]); ) {
     setVerdict(job.card, 'working', { title: text('working'), meaning: '', help: '' });
     try {
-      showAssessment(job, await client.assess(job.file));
+      const assessment = await client.assess(job.file);
+      if (jobs[done] !== job) continue; // cleared meanwhile
+      showAssessment(job, assessment);
     } catch (error) {
-      if (!jobs.includes(job)) continue; // cleared meanwhile
-      showFailure(job, /** @type {Error & {code?: string}} */ (error));
+      const failed = /** @type {Error & {code?: string}} */ (error);
+      // Cleared, or another backend was chosen: then the photo is checked on that one.
+      if (jobs[done] !== job || failed.code === 'cancelled') continue;
+      showFailure(job, failed);
     }
-    if (jobs[done] === job) done += 1;
+    done += 1;
     showQueue();
   }
   running = false;

@@ -113,9 +113,9 @@ test('details name file, digest, model, backend and times', () => {
 });
 
 test('errors are told by their code, with the message for a report', () => {
-  assert.equal(view.errorInWords({ code: 'io', message: 'status 404' }), 'a file could not be loaded: status 404');
-  assert.equal(view.errorInWords({ message: 'x' }), 'an internal error: x');
-  assert.equal(view.errorInWords({ code: 'new_code', message: 'x' }), 'an internal error: x');
+  assert.equal(view.errorInWords({ code: 'io', message: 'status 404' }), 'A file could not be loaded: status 404');
+  assert.equal(view.errorInWords({ message: 'x' }), 'An internal error: x');
+  assert.equal(view.errorInWords({ code: 'new_code', message: 'x' }), 'An internal error: x');
 });
 
 test('what stays in the browser is no network request, and other sites stand out', () => {

@@ -64,7 +64,7 @@ export const ENGLISH = Object.freeze({
   reasonUnreadableDetail: 'The file could not be read as a picture: {message}.',
   reasonUnreadableHelp: 'JPEG, PNG, WebP, GIF and BMP files can be checked. Save the picture in one of these forms and try again.',
   checkFailed: 'The check failed',
-  checkFailedMeaning: 'Something went wrong while this photo was checked: {message}',
+  checkFailedMeaning: 'Something went wrong while this photo was checked. {message}.',
   checkFailedHelp: 'The other photos are not affected.',
 
   face: 'Face {number}',
@@ -122,13 +122,13 @@ export const ENGLISH = Object.freeze({
   requestsLoading: 'Loading took {count} requests, all to this site.',
   requestsLoadingForeign: 'Loading took {count} requests, {foreign} of them to other sites.',
 
-  errorBadImage: 'the picture cannot be used',
-  errorBadWeights: 'the model file cannot be used',
-  errorNoGpu: 'no GPU adapter',
-  errorGpuLost: 'the GPU went away or computes wrongly',
-  errorIo: 'a file could not be loaded',
-  errorTimeout: 'no answer in time',
-  errorInternal: 'an internal error',
+  errorBadImage: 'The picture cannot be used',
+  errorBadWeights: 'The model file cannot be used',
+  errorNoGpu: 'There is no GPU adapter',
+  errorGpuLost: 'The GPU went away or computes wrongly',
+  errorIo: 'A file could not be loaded',
+  errorTimeout: 'There was no answer in time',
+  errorInternal: 'An internal error',
   errorWithDetail: '{words}: {detail}',
 });
 
