@@ -1,0 +1,175 @@
+//! Model files: what is written is read back, and every way in which a file can be wrong is named.
+
+mod common;
+
+use std::collections::HashMap;
+
+use common::{ModelManifest, assert_close, wait};
+use grnet::ErrorKind;
+use grnet::backend::Cpu;
+use grnet::detector::Detector;
+use grnet::nn::GrNet;
+use grnet::weights::{Manifest, ModelFile, ModelMeta, Precision, fill_module, load_trunk, read_module, write_model};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+fn network(meta: &ModelMeta) -> GrNet<Cpu> {
+    let manifest = ModelManifest::read("grnet");
+    fill_module(meta.network.init(&Default::default()), &mut |name, shape| Ok(manifest.weights(name, shape))).unwrap()
+}
+
+fn meta() -> ModelMeta {
+    ModelMeta { input_px: 64, name: "from the fixture".to_string(), ..ModelMeta::default() }
+}
+
+fn known_logits(bytes: &[u8]) -> Vec<f32> {
+    wait(Detector::<Cpu>::load(bytes, Default::default(), "cpu").unwrap().known_logits()).unwrap()
+}
+
+#[test]
+fn f32_file_reads_back_exactly() {
+    let meta = meta();
+    let bytes = write_model(&network(&meta), &meta, Precision::F32).unwrap();
+    let file = ModelFile::parse(&bytes).unwrap();
+    assert_eq!(file.meta, meta);
+    let mut expected = HashMap::new();
+    read_module(&network(&meta), &mut |name, shape, values| {
+        expected.insert(name.to_string(), (shape.to_vec(), values));
+    });
+    let mut compared = 0;
+    read_module(&file.network::<Cpu>(&Default::default()).unwrap(), &mut |name, shape, values| {
+        assert_eq!(expected[name], (shape.to_vec(), values), "{name}");
+        compared += 1;
+    });
+    assert_eq!(compared, expected.len());
+}
+
+#[test]
+fn smaller_precisions_are_smaller_and_close() {
+    let meta = meta();
+    let net = network(&meta);
+    let exact = write_model(&net, &meta, Precision::F32).unwrap();
+    let half = write_model(&net, &meta, Precision::F16).unwrap();
+    let int8 = write_model(&net, &meta, Precision::Int8).unwrap();
+    assert!(half.len() < exact.len() * 51 / 100, "f16 takes {} of {} bytes", half.len(), exact.len());
+    assert!(int8.len() < exact.len() * 27 / 100, "int8 takes {} of {} bytes", int8.len(), exact.len());
+    let expected = known_logits(&exact);
+    // Measured with these weights, whose logits are about 5: f16 2e-3, int8 0.1.
+    assert_close(&known_logits(&half), &expected, 0.02, "f16");
+    assert_close(&known_logits(&int8), &expected, 0.5, "int8");
+    assert_ne!(known_logits(&int8), expected, "int8 must have rounded something");
+}
+
+#[test]
+fn self_check_passes_on_the_right_answer_and_fails_on_a_wrong_one() {
+    let mut meta = meta();
+    let net = network(&meta);
+    meta.known_logits = known_logits(&write_model(&net, &meta, Precision::F16).unwrap());
+    let check = |meta: &ModelMeta| {
+        let bytes = write_model(&net, meta, Precision::F16).unwrap();
+        wait(Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().self_check()).unwrap()
+    };
+    let right = check(&meta);
+    assert!(right.ok, "{right:?}");
+    meta.known_logits[1] += 0.1;
+    assert!(!check(&meta).ok, "a wrong logit");
+    meta.known_logits.clear();
+    assert!(!check(&meta).ok, "no known answer");
+}
+
+/// Rewrites a model file with other tensors or metadata.
+fn tampered(edit: impl Fn(&mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>, &mut HashMap<String, String>)) -> Vec<u8> {
+    let meta = meta();
+    let bytes = write_model(&network(&meta), &meta, Precision::F16).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let mut metadata = header.metadata().clone().unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Vec<_> = file
+        .iter()
+        .map(|(name, view)| (name.to_string(), view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+        .collect();
+    edit(&mut tensors, &mut metadata);
+    let views = tensors.iter().map(|(n, d, s, b)| (n.as_str(), TensorView::new(*d, s.clone(), b).unwrap()));
+    safetensors::serialize(views, Some(metadata)).unwrap()
+}
+
+fn refused(bytes: &[u8], words: &[&str]) {
+    let result = ModelFile::parse(bytes).and_then(|file| file.network::<Cpu>(&Default::default()).map(|_| ()));
+    let error = result.expect_err("the file must be refused");
+    assert_eq!(error.kind(), ErrorKind::BadWeights);
+    let message = error.full_message();
+    for word in words {
+        assert!(message.contains(word), "{message:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn wrong_files_are_refused_by_name() {
+    refused(b"not a model", &["safetensors"]);
+    refused(&tampered(|_, metadata| metadata.clear()), &["grnet"]);
+    refused(&tampered(|tensors, _| tensors.retain(|t| t.0 != "fc.bias")), &["fc.bias", "[2]", "none"]);
+    refused(
+        &tampered(|tensors, _| {
+            let fc = tensors.iter_mut().find(|t| t.0 == "fc.weight").unwrap();
+            fc.2 = vec![512, 2];
+        }),
+        &["fc.weight", "[2, 512]", "[512, 2]"],
+    );
+    refused(
+        &tampered(|tensors, _| tensors.push(("stray".into(), Dtype::F16, vec![1], vec![0, 0]))),
+        &["unexpected tensor stray"],
+    );
+    refused(
+        &tampered(|tensors, _| tensors.iter_mut().find(|t| t.0 == "fc.bias").unwrap().3[0..2].copy_from_slice(&[0, 0x7c])),
+        &["fc.bias", "finite", "inf"],
+    );
+    let with = |edit: fn(&mut serde_json::Value)| {
+        tampered(move |_, metadata| {
+            let mut document: serde_json::Value = serde_json::from_str(&metadata["grnet"]).unwrap();
+            edit(&mut document);
+            metadata.insert("grnet".into(), document.to_string());
+        })
+    };
+    refused(&with(|d| d["format"] = "grnet.model/0".into()), &["grnet.model/1", "grnet.model/0"]);
+    refused(&with(|d| d["input_px"] = 100.into()), &["input_px", "100"]);
+    refused(&with(|d| d["mte"]["eps"] = 0.0.into()), &["eps"]);
+    refused(&with(|d| d["network"]["w_spatial"] = 1.5.into()), &["w_spatial", "1.5"]);
+    refused(&with(|d| d["class_names"] = serde_json::json!(["a"])), &["2 class names", "1"]);
+    refused(&with(|d| d["calibration"] = serde_json::json!([])), &["calibration"]);
+    refused(&with(|d| d["thresholds"]["auto_scan"] = 0.1.into()), &["auto_scan"]);
+    let whole = tampered(|_, _| ());
+    refused(&whole[..whole.len() - 7], &["safetensors"]);
+    assert!(ModelFile::parse(&whole).unwrap().network::<Cpu>(&Default::default()).is_ok(), "untampered");
+}
+
+#[test]
+fn manifest_tells_another_file_and_another_size() {
+    let manifest = Manifest::of("m.safetensors", b"model");
+    assert!(manifest.check(b"model").is_ok());
+    assert!(manifest.check(b"Model").unwrap_err().to_string().contains("SHA-256"));
+    assert!(manifest.check(b"models").unwrap_err().to_string().contains("expected 5 bytes, found 6"));
+}
+
+#[test]
+fn trunk_loads_from_a_torchvision_state_dict_in_another_precision() {
+    let manifest = ModelManifest::read("resnet18");
+    let source = fill_module(grnet::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &mut |name, shape| {
+        Ok(manifest.weights(&format!("net.{name}"), shape))
+    })
+    .unwrap();
+    let mut stored = Vec::new();
+    read_module(&source, &mut |name, shape, values| {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        stored.push((name.to_string(), shape.to_vec(), bytes));
+    });
+    // torchvision's file also holds a classifier and counters, which are not ours.
+    stored.push(("fc.bias".to_string(), vec![1], vec![0; 4]));
+    let views = stored.iter().map(|(n, s, b)| (n.as_str(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
+    let bytes = safetensors::serialize(views, None).unwrap();
+    let loaded = load_trunk(grnet::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &bytes).unwrap();
+    let mut tensors = 0;
+    read_module(&loaded, &mut |name, shape, values| {
+        assert_eq!(values, manifest.weights(&format!("net.{name}"), shape), "{name}");
+        tensors += 1;
+    });
+    assert_eq!(tensors, 100);
+}
