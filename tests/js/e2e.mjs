@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -110,6 +111,23 @@ async function accessible(page) {
 }
 
 const astronaut = () => ({ name: 'astronaut.jpg', bytes: readFileSync(PHOTO) });
+
+/** The status line for a request target as it is, which fetch() would tidy up. */
+function status(target) {
+  return new Promise((resolve, reject) => {
+    const socket = connect(new URL(url).port, '127.0.0.1', () => socket.write(`GET ${target} HTTP/1.1\r\n\r\n`));
+    createInterface({ input: socket }).once('line', resolve);
+    socket.once('error', reject);
+  });
+}
+
+test('the server serves the site and nothing outside it', async () => {
+  assert.match(await status('/'), / 200 /);
+  assert.match(await status('/shared/view.js'), / 200 /);
+  for (const target of ['/../screenshots', '/shared/../../../Cargo.toml', '//etc/passwd', '/nowhere']) {
+    assert.match(await status(target), / 404 /, target);
+  }
+});
 
 for (const build of ['cpu', 'gpu']) {
   test(`${build} build: a dropped photo gets the native program's report, without a request`, async (t) => {
