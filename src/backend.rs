@@ -1,7 +1,7 @@
 //! The one seam between the generic code and what computes it: CPU, WebGPU, CUDA or LibTorch; native or wasm.
 
 use crate::detector::{Detector, PrepareConfig, Prepared, SelfCheck};
-#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
+#[cfg(any(not(feature = "wgpu"), not(feature = "cuda"), all(feature = "train", not(feature = "libtorch"))))]
 use crate::error::{Error, ErrorKind};
 use crate::error::Result;
 use crate::mte::MteBackend;
@@ -147,7 +147,58 @@ impl AnyDetector {
     }
 }
 
-#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
+/// Where to train.
+#[cfg(feature = "train")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrainDevice {
+    /// Plain Rust on the CPU; repeats exactly.
+    Cpu,
+    /// LibTorch on the CPU, several times as fast.
+    Libtorch,
+    /// A GPU through WebGPU.
+    Gpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+/// Work that learns, on whichever backend is chosen at run time; for [`train_on`].
+#[cfg(feature = "train")]
+pub trait TrainJob {
+    /// What it gives.
+    type Out;
+
+    /// Does the work.
+    ///
+    /// # Errors
+    /// Whatever the work fails with.
+    fn run<B: burn::tensor::backend::AutodiffBackend>(self, device: &B::Device) -> Result<Self::Out>;
+}
+
+/// Runs a job on the chosen device.
+///
+/// # Errors
+/// `Unsupported` when this build lacks the backend, otherwise the job's own.
+#[cfg(feature = "train")]
+pub fn train_on<J: TrainJob>(choice: TrainDevice, job: J) -> Result<J::Out> {
+    use burn_autodiff::Autodiff;
+    match choice {
+        TrainDevice::Cpu => job.run::<Autodiff<Cpu>>(&Default::default()),
+        #[cfg(feature = "libtorch")]
+        TrainDevice::Libtorch => job.run::<Autodiff<LibTorch>>(&Default::default()),
+        #[cfg(not(feature = "libtorch"))]
+        TrainDevice::Libtorch => Err(missing("libtorch")),
+        #[cfg(feature = "train-gpu")]
+        TrainDevice::Gpu => job.run::<Autodiff<Gpu>>(&Default::default()),
+        #[cfg(not(feature = "train-gpu"))]
+        TrainDevice::Gpu => Err(missing("train-gpu")),
+        #[cfg(feature = "cuda")]
+        TrainDevice::Cuda => job.run::<Autodiff<Cuda>>(&Default::default()),
+        #[cfg(not(feature = "cuda"))]
+        TrainDevice::Cuda => Err(missing("cuda")),
+    }
+}
+
+#[cfg(any(not(feature = "wgpu"), not(feature = "cuda"), all(feature = "train", not(feature = "libtorch"))))]
 fn missing(feature: &str) -> Error {
     let message = format!("this build has no such backend; expected one built with `--features {feature}`");
     Error::new(ErrorKind::Unsupported, message)

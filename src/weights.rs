@@ -327,8 +327,11 @@ impl<B: Backend> ModuleMapper<B> for Filler<'_> {
         }
         let new = match (self.source)(&self.path.join("."), &shape) {
             Ok(values) => {
-                let tensor = Tensor::<B, D>::from_data(TensorData::new(values, shape), &old.device());
-                if D == 2 { tensor.swap_dims(0, 1) } else { tensor }.set_require_grad(old.is_require_grad())
+                // Transposed here and not by a strided view: backends round differently over those, and a resumed
+                // training would differ from one that never stopped.
+                let values = if D == 2 { transposed(&values, shape[1]) } else { values };
+                let tensor = Tensor::<B, D>::from_data(TensorData::new(values, old.dims()), &old.device());
+                tensor.set_require_grad(old.is_require_grad())
             }
             Err(error) => {
                 self.error.get_or_insert(error);
@@ -337,6 +340,11 @@ impl<B: Backend> ModuleMapper<B> for Filler<'_> {
         };
         Param::from_mapped_value(id, new, mapper)
     }
+}
+
+/// Rows of `columns` values -> columns.
+fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns).copied()).collect()
 }
 
 struct Reader<'a> {

@@ -7,6 +7,8 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
 
 use super::norm::BatchNorm;
 
@@ -161,10 +163,19 @@ fn conv<B: Backend>(cin: usize, cout: usize, kernel: usize, stride: usize, devic
 }
 
 fn conv_norm<B: Backend>(conv: &Conv2d<B>, bn: &Option<BatchNorm<B>>, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    let out = conv.forward(x);
     match bn {
-        Some(bn) => bn.forward(out),
-        None => out,
+        // Frozen, the normalisation is an affine map: it is folded into the convolution anew each time, so that training
+        // passes over the (small) weights instead of the (large) maps.
+        Some(bn) if bn.frozen => {
+            let (scale, shift) = bn.scale_shift();
+            let [channels] = scale.dims();
+            let weight = conv.weight.val().mul(scale.reshape([channels, 1, 1, 1]));
+            let pad = conv.kernel_size[0] / 2;
+            let options = ConvOptions::new(conv.stride, [pad, pad], conv.dilation, conv.groups);
+            conv2d(x, weight, Some(shift), options)
+        }
+        Some(bn) => bn.forward(conv.forward(x)),
+        None => conv.forward(x),
     }
 }
 

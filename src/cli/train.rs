@@ -1,0 +1,372 @@
+//! `grnet prepare`, `grnet train`, `grnet eval` and `grnet export`: options, progress on the terminal, Ctrl-C.
+
+pub mod eval;
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::backend::AutodiffBackend;
+use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::backend::{TrainDevice, TrainJob, train_on};
+use crate::train::checkpoint::write_atomically;
+use crate::train::config::TrainConfig;
+use crate::train::export::{convert, precision_named};
+use crate::train::pack::MANIFEST_FILE;
+use crate::train::prepare::{self, PrepareConfig};
+use crate::train::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
+use crate::train::validate::Validation;
+use crate::weights::Manifest;
+use crate::{Error, ErrorKind, Result};
+
+/// The subcommands of training.
+#[derive(Debug, Subcommand)]
+pub enum TrainCommand {
+    /// Cut the faces of a table of pictures into a pack for training
+    Prepare(PrepareArgs),
+    /// Train a model
+    Train(TrainArgs),
+    /// Measure a model on labelled pictures
+    Eval(eval::EvalArgs),
+    /// Write a trained model at another precision, with its manifest
+    Export(ExportArgs),
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// As the subcommand.
+pub fn run_command(command: &TrainCommand) -> Result<()> {
+    match command {
+        TrainCommand::Prepare(args) => run_prepare(args),
+        TrainCommand::Train(args) => run_train(args),
+        TrainCommand::Eval(args) => eval::run(args),
+        TrainCommand::Export(args) => run_export(args),
+    }
+}
+
+/// Options of `grnet prepare`.
+#[derive(Debug, Args)]
+pub struct PrepareArgs {
+    /// Table of pictures: path,label,source,generator,group,split[,crop], paths relative to it
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Folder of the pack
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Largest side of a crop in pixels
+    #[arg(long, default_value_t = 224)]
+    pub side: usize,
+    /// The pictures are face crops already: take them whole
+    #[arg(long)]
+    pub cropped: bool,
+}
+
+/// Options of `grnet train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Configuration (TOML); defaults for whatever it does not name
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Table of pictures, or the folder of a pack made by `grnet prepare`
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Folder of the run: checkpoints, models, metrics
+    #[arg(long)]
+    pub out: PathBuf,
+    /// What computes
+    #[arg(long, value_enum, default_value_t = DeviceOption::Cpu)]
+    pub device: DeviceOption,
+    /// ResNet-18 weights both streams start from (torchvision names, safetensors)
+    #[arg(long)]
+    pub init: Option<PathBuf>,
+    /// End after so many minutes
+    #[arg(long)]
+    pub minutes: Option<f64>,
+    /// End after so many steps
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// Seed of every draw
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Go on from the checkpoint in the folder of the run
+    #[arg(long)]
+    pub resume: bool,
+    /// Threads that decode and degrade pictures
+    #[arg(long, default_value_t = 1)]
+    pub loader_threads: usize,
+}
+
+/// Options of `grnet export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Model file, or the folder of a run (its best model)
+    #[arg(long)]
+    pub model: PathBuf,
+    /// File to write; `.json` beside it becomes the manifest
+    #[arg(long)]
+    pub out: PathBuf,
+    /// f32, f16 or int8
+    #[arg(long, default_value = "f16")]
+    pub precision: String,
+    /// A new name for the model
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Fit calibration and thresholds on the validation rows of this table of pictures
+    #[arg(long, value_name = "CSV")]
+    pub calibrate: Option<PathBuf>,
+    /// Pictures of each source that calibration looks at
+    #[arg(long, default_value_t = 60)]
+    pub per_source: usize,
+}
+
+/// What computes in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceOption {
+    /// Plain Rust on the CPU; repeats exactly.
+    Cpu,
+    /// LibTorch on the CPU, several times as fast (feature `libtorch`).
+    Libtorch,
+    /// Any GPU through WebGPU (feature `wgpu`).
+    Gpu,
+    /// An NVIDIA GPU (feature `cuda`).
+    Cuda,
+}
+
+impl From<DeviceOption> for TrainDevice {
+    fn from(option: DeviceOption) -> Self {
+        match option {
+            DeviceOption::Cpu => TrainDevice::Cpu,
+            DeviceOption::Libtorch => TrainDevice::Libtorch,
+            DeviceOption::Gpu => TrainDevice::Gpu,
+            DeviceOption::Cuda => TrainDevice::Cuda,
+        }
+    }
+}
+
+/// `grnet prepare`.
+///
+/// # Errors
+/// As [`prepare::prepare`].
+pub fn run_prepare(args: &PrepareArgs) -> Result<()> {
+    let config = PrepareConfig { side_px: args.side, cropped: args.cropped, ..PrepareConfig::default() };
+    let stop = stop_on_ctrl_c()?;
+    make_pack(&args.data, &args.out, &config, &stop)
+}
+
+fn make_pack(table: &Path, folder: &Path, config: &PrepareConfig, stop: &AtomicBool) -> Result<()> {
+    let bar = ProgressBar::new(0);
+    bar.set_style(style("{msg} {wide_bar} {pos}/{len} {per_sec}, {eta} left"));
+    bar.set_message("cutting faces");
+    let counts = prepare::prepare(table, folder, config, stop, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    eprintln!("{:>9}  {:<11} source", "pictures", "what became");
+    for ((status, source), count) in &counts {
+        eprintln!("{count:>9}  {:<11} {source}", format!("{status:?}"));
+    }
+    Ok(())
+}
+
+/// `grnet train`.
+///
+/// # Errors
+/// As [`run::train`]; `Unsupported` when this build lacks the device.
+pub fn run_train(args: &TrainArgs) -> Result<()> {
+    let mut config = match &args.config {
+        Some(path) => TrainConfig::parse(&read_text(path)?)?,
+        None => TrainConfig::default(),
+    };
+    config.seed = args.seed.unwrap_or(config.seed);
+    config.minutes = args.minutes.unwrap_or(config.minutes);
+    match (args.steps, args.minutes) {
+        (Some(steps), _) => config.steps = steps,
+        // Minutes alone decide then; TOML holds no larger number than i64's.
+        (None, Some(_)) => config.steps = i64::MAX as u64,
+        (None, None) => {}
+    }
+    let stop = stop_on_ctrl_c()?;
+    let pack = if args.data.join(MANIFEST_FILE).exists() {
+        args.data.clone()
+    } else {
+        let pack = args.out.join("pack");
+        make_pack(&args.data, &pack, &PrepareConfig::default(), &stop)?;
+        pack
+    };
+    let trunk = args.init.as_ref().map(|path| fs::read(path).map_err(|e| cannot_read(path, e))).transpose()?;
+    let inputs = Inputs {
+        pack,
+        folder: RunFolder(args.out.clone()),
+        trunk,
+        resume: args.resume,
+        loader_threads: args.loader_threads,
+        commit: commit(),
+    };
+    let ending = train_on(args.device.into(), Job { config: &config, inputs: &inputs, stop: &stop })?;
+    let folder = inputs.folder.0.display();
+    match ending {
+        Ending::Finished => eprintln!("finished; models are in {folder}"),
+        Ending::NoProgress => eprintln!("ended: no progress on the validation split; models are in {folder}"),
+        Ending::Stopped => eprintln!("stopped; go on with --resume --out {folder}"),
+    }
+    Ok(())
+}
+
+struct Job<'a> {
+    config: &'a TrainConfig,
+    inputs: &'a Inputs,
+    stop: &'a AtomicBool,
+}
+
+impl TrainJob for Job<'_> {
+    type Out = Ending;
+
+    fn run<B: AutodiffBackend>(self, device: &B::Device) -> Result<Ending> {
+        let mut view = View::new();
+        let ending = run::train::<B>(self.config, self.inputs, device, self.stop, &mut |event| view.show(event))?;
+        view.bar.finish_and_clear();
+        Ok(ending)
+    }
+}
+
+/// The live line of a run; plain lines when the output is no terminal.
+struct View {
+    bar: ProgressBar,
+    live: bool,
+    auc: Option<f64>,
+    lines: u64,
+}
+
+impl View {
+    fn new() -> Self {
+        let live = std::io::stderr().is_terminal();
+        let bar = if live { ProgressBar::new(1000) } else { ProgressBar::hidden() };
+        bar.set_style(style("{bar:24} {percent} % {msg} {elapsed} gone, {eta} left"));
+        View { bar, live, auc: None, lines: 0 }
+    }
+
+    fn print(&self, text: &str) {
+        if self.live {
+            self.bar.println(text);
+        } else {
+            eprintln!("{text}");
+        }
+    }
+
+    fn show(&mut self, event: Event) {
+        match event {
+            Event::Notice(text) => self.print(&text),
+            Event::Step { progress, line } => {
+                self.bar.set_position((progress * 1000.0) as u64);
+                let text = self.line(line);
+                self.bar.set_message(text.clone());
+                self.lines += 1;
+                if !self.live && self.lines.is_multiple_of(2) {
+                    eprintln!("{:.1} % {text}", 100.0 * progress);
+                }
+            }
+            Event::Validation { step, figures, best } => {
+                self.auc = Some(figures.worst_tier);
+                self.print(&describe(step, figures, best));
+            }
+        }
+    }
+
+    fn line(&self, line: &StepLine) -> String {
+        let auc = self.auc.map_or(String::new(), |auc| format!(" auc {auc:.3}"));
+        format!(
+            "step {} loss {:.3} (spatial {:.3}, residual {:.3}){auc}, {:.1} pictures/s at {} px, loader {:.0} %",
+            line.step,
+            line.loss_fused,
+            line.loss_spatial,
+            line.loss_residual,
+            line.pictures_per_s,
+            line.side_px,
+            100.0 * line.loader_share
+        )
+    }
+}
+
+fn describe(step: u64, figures: &Validation, best: bool) -> String {
+    let mut text = format!(
+        "validation at step {step}: worst tier {:.4}, worst source {:.3}, spatial alone {:.3}, residual alone {:.3}{}\n",
+        figures.worst_tier,
+        figures.worst_source,
+        figures.spatial,
+        figures.residual,
+        if best { " (best)" } else { "" }
+    );
+    for (tier, by_source) in &figures.sources {
+        let sources: Vec<String> = by_source.iter().map(|(source, auc)| format!("{source} {auc:.2}")).collect();
+        text += &format!("  {tier:<7} {:.3}: {}\n", figures.tiers[tier], sources.join(", "));
+    }
+    let flagged: Vec<String> =
+        figures.flagged_reals.iter().map(|(s, share)| format!("{s} {:.0} %", 100.0 * share)).collect();
+    text + &format!("  reals flagged at 0.5: {}", flagged.join(", "))
+}
+
+/// `grnet export`.
+///
+/// # Errors
+/// `Io` for files, `BadWeights` for what is no model.
+pub fn run_export(args: &ExportArgs) -> Result<()> {
+    let precision = precision_named(&args.precision)?;
+    let model = if args.model.is_dir() { RunFolder(args.model.clone()).best() } else { args.model.clone() };
+    let bytes = fs::read(&model).map_err(|e| cannot_read(&model, e))?;
+    let calibrated = args.calibrate.as_ref().map(|table| eval::calibrated(&bytes, table, args.per_source)).transpose()?;
+    let exported = convert(&bytes, precision, |meta| {
+        if let Some(calibrated) = calibrated {
+            *meta = calibrated;
+        }
+        if let Some(name) = &args.name {
+            meta.name = name.clone();
+        }
+    })?;
+    write_atomically(&args.out, &exported)?;
+    let file = args.out.file_name().unwrap_or_default().to_string_lossy();
+    let manifest = Manifest::of(&file, &exported);
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|e| Error::caused(ErrorKind::Internal, "the manifest as JSON", e))?;
+    write_atomically(&args.out.with_extension("json"), format!("{text}\n").as_bytes())?;
+    println!("{}  {:.1} MB  {}", args.out.display(), exported.len() as f64 / 1e6, manifest.sha256);
+    Ok(())
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // A template that does not parse shows the default style; a test would not see more.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|e| cannot_read(path, e))
+}
+
+fn cannot_read(path: &Path, error: std::io::Error) -> Error {
+    Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), error)
+}
+
+/// The commit of the working tree that this was started in, for the record; empty where there is none.
+fn commit() -> String {
+    let output = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    output.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_string()).unwrap_or_default()
+}
+
+/// A flag that the first Ctrl-C (or SIGTERM) raises; the second ends the process at once.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = stop.clone();
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; once more to stop at once");
+    })
+    .map_err(|e| Error::caused(ErrorKind::Internal, "cannot catch Ctrl-C", e))?;
+    Ok(stop)
+}

@@ -1,0 +1,204 @@
+//! `grnet eval`, and calibration for `grnet export`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+
+use super::style;
+use crate::backend::{AnyDetector, DeviceChoice};
+use crate::cli;
+use crate::train::calibrate;
+use crate::train::checkpoint::write_atomically;
+use crate::train::degrade::Tier;
+use crate::train::eval::{By, Evaluation, Judged, evaluate, judge};
+use crate::train::export::convert;
+use crate::train::plots;
+use crate::train::table::{Row, Split, read_table};
+use crate::weights::{ModelFile, ModelMeta, Precision};
+use crate::{Error, ErrorKind, Result};
+
+/// Options of `grnet eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Table of pictures: path,label,source,generator,group,split[,crop][,set], paths relative to it
+    #[arg(long)]
+    data: PathBuf,
+    /// Model file [default: the shipped weights/grnet.safetensors]
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Which rows
+    #[arg(long, value_enum, default_value_t = SplitOption::Test)]
+    split: SplitOption,
+    /// Degradations: raw,jp60,me5,web,hard,avatar
+    #[arg(long, value_delimiter = ',', default_value = "raw")]
+    degrade: Vec<String>,
+    /// Split the figures by source,generator,set
+    #[arg(long, value_delimiter = ',', default_value = "source")]
+    by: Vec<String>,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = EvalDevice::Cpu)]
+    device: EvalDevice,
+    /// Take all pictures whole as crops
+    #[arg(long)]
+    cropped: bool,
+    /// Write all figures as JSON (grnet.eval/1)
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write ROC, reliability and histograms as SVG into this folder
+    #[arg(long)]
+    plots: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SplitOption {
+    /// Training rows
+    Train,
+    /// Validation rows
+    Val,
+    /// Test rows
+    Test,
+    /// All rows
+    All,
+}
+
+impl SplitOption {
+    fn holds(self, split: Split) -> bool {
+        match self {
+            SplitOption::Train => split == Split::Train,
+            SplitOption::Val => split == Split::Val,
+            SplitOption::Test => split == Split::Test,
+            SplitOption::All => true,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EvalDevice {
+    /// The CPU
+    Cpu,
+    /// A real GPU when there is one, else the CPU
+    Auto,
+    /// Any GPU through WebGPU
+    Gpu,
+    /// An NVIDIA GPU
+    Cuda,
+}
+
+impl From<EvalDevice> for DeviceChoice {
+    fn from(device: EvalDevice) -> Self {
+        match device {
+            EvalDevice::Cpu => DeviceChoice::Cpu,
+            EvalDevice::Auto => DeviceChoice::Auto,
+            EvalDevice::Gpu => DeviceChoice::Gpu,
+            EvalDevice::Cuda => DeviceChoice::Cuda,
+        }
+    }
+}
+
+/// Runs `grnet eval`.
+///
+/// # Errors
+/// `BadData` for a bad table, `BadUsage` for unknown names, `Io` for files.
+pub fn run(args: &EvalArgs) -> Result<()> {
+    let tiers = args.degrade.iter().map(|name| Tier::named(name)).collect::<Result<Vec<_>>>()?;
+    let by = args.by.iter().map(|name| By::named(name)).collect::<Result<Vec<_>>>()?;
+    let rows = rows_of(&args.data, |split| args.split.holds(split))?;
+    let model = cli::read_model(args.model.as_deref())?;
+    let detector = pollster::block_on(AnyDetector::open(args.device.into(), &model))?;
+    let judged = judge_with_bar(&args.data, &rows, &detector, &tiers, args.cropped)?;
+    let thresholds = ModelFile::parse(&model)?.meta.thresholds;
+    let evaluation = evaluate(&rows, &judged, &by, detector.model_info(), thresholds);
+    print!("{}", evaluation.text());
+    list_not_assessed(&evaluation);
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&evaluation)
+            .map_err(|e| Error::caused(ErrorKind::Internal, "the evaluation as JSON", e))?;
+        write_atomically(path, format!("{json}\n").as_bytes())?;
+    }
+    match &args.plots {
+        Some(folder) => plots::draw(&rows, &judged, folder),
+        None => Ok(()),
+    }
+}
+
+fn rows_of(table: &Path, wanted: impl Fn(Split) -> bool) -> Result<Vec<Row>> {
+    let mut rows = read_table(table)?;
+    rows.retain(|row| wanted(row.split));
+    if rows.is_empty() {
+        return Err(Error::new(
+            ErrorKind::BadData,
+            format!("{}: expected rows of that split, found none", table.display()),
+        ));
+    }
+    Ok(rows)
+}
+
+fn judge_with_bar(
+    table: &Path,
+    rows: &[Row],
+    detector: &AnyDetector,
+    tiers: &[Tier],
+    cropped: bool,
+) -> Result<Vec<Judged>> {
+    let bar = ProgressBar::new(0);
+    bar.set_style(style("judging {wide_bar} {pos}/{len} {per_sec}, {eta} left"));
+    let base = table.parent().unwrap_or(Path::new("."));
+    let judged = judge(base, rows, detector, tiers, cropped, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    judged
+}
+
+/// Unlabelled pictures with their scores, and those without; long lists are left to the JSON.
+fn list_not_assessed(evaluation: &Evaluation) {
+    const SHOWN: usize = 20;
+    for listed in evaluation.unknown.iter().take(SHOWN) {
+        let score = listed.p_fake.map_or("not assessed".into(), |p| format!("{p:.3}"));
+        println!("unlabelled  {:<7} {score}  {}", listed.degrade, listed.path);
+    }
+    for listed in evaluation.not_assessed.iter().take(SHOWN) {
+        eprintln!("not assessed  {:<7} {:?}  {}", listed.degrade, listed.reason, listed.path);
+    }
+    let hidden = evaluation.unknown.len().saturating_sub(SHOWN) + evaluation.not_assessed.len().saturating_sub(SHOWN);
+    if hidden > 0 {
+        eprintln!("and {hidden} more; --json lists all");
+    }
+}
+
+/// Degradations that calibration sees.
+const CALIBRATION_TIERS: [Tier; 4] = [Tier::Raw, Tier::Web, Tier::Hard, Tier::Avatar];
+
+/// Fits calibration and thresholds of a model on the validation rows of a table, at most `per_source` of each source and
+/// label, so that none outweighs the others; returns the changed metadata.
+///
+/// # Errors
+/// `BadData` when the table has no assessed validation pictures of both classes.
+pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<ModelMeta> {
+    let mut taken: BTreeMap<(String, i8), usize> = BTreeMap::new();
+    let mut rows = rows_of(table, |split| split == Split::Val)?;
+    rows.retain(|row| {
+        let count = taken.entry((row.source.clone(), row.label)).or_default();
+        *count += 1;
+        *count <= per_source
+    });
+    let plain = convert(model, Precision::F32, |meta| meta.calibration = ModelMeta::default().calibration)?;
+    let detector = pollster::block_on(AnyDetector::open(DeviceChoice::Cpu, &plain))?;
+    let judged = judge_with_bar(table, &rows, &detector, &CALIBRATION_TIERS, false)?;
+    let (calibration, thresholds) = calibrate::fit(&calibrate::samples(&rows, &judged))?;
+    for bucket in &calibration {
+        eprintln!(
+            "faces of {:?} px, JPEG quality {:?}: temperature {:.3}, bias {:.3}{}",
+            bucket.face_px,
+            bucket.jpeg_quality,
+            bucket.temperature,
+            bucket.bias,
+            if bucket.judged { "" } else { ", not judged" }
+        );
+    }
+    eprintln!("{thresholds:?}");
+    Ok(ModelMeta { calibration, thresholds, ..ModelFile::parse(model)?.meta })
+}

@@ -1,0 +1,27 @@
+//! Training: a table of labelled pictures in, a model file out. Beside [`crate::detector`], with the same decoding, face
+//! finding, cropping, residual and network; imported by the command line alone.
+//!
+//! [`prepare`] cuts faces once into a pack; [`batch`] makes pairs of real and fake crops from it on the fly (with fakes
+//! forged from reals, augmented and degraded alike); [`run`] learns, measures and keeps checkpoints.
+
+pub mod augment;
+pub mod batch;
+pub mod calibrate;
+pub mod checkpoint;
+pub mod config;
+pub mod curves;
+pub mod degrade;
+pub mod eval;
+pub mod export;
+pub mod forge;
+pub mod metrics;
+pub mod optim;
+pub mod pack;
+pub mod pixels;
+pub mod plots;
+pub mod prepare;
+pub mod rng;
+pub mod run;
+pub mod sampler;
+pub mod table;
+pub mod validate;

@@ -1,0 +1,178 @@
+//! Calibration on the validation split: temperature and bias by face size and JPEG quality, and the thresholds of the
+//! bands. Everything is fitted on scores of the whole way that `detect` takes a picture.
+
+use super::eval::Judged;
+use super::metrics::{Scored, threshold_at_fpr};
+use super::table::{FAKE, Row, UNKNOWN};
+use crate::detector::{calibrate, find_bucket};
+use crate::report::Quality;
+use crate::weights::{CalibrationBucket, Thresholds};
+use crate::{Error, ErrorKind, Result};
+
+/// Limits between the face sizes of buckets, in pixels.
+const FACE_PX: [u32; 2] = [96, 160];
+/// Limit between strongly and weakly compressed.
+const JPEG_QUALITY: u8 = 70;
+/// A bucket with fewer pictures of a class takes the fit of all.
+const FEW: usize = 40;
+/// A bucket whose AUC is below this cannot be judged.
+const JUDGED_AUC: f64 = 0.65;
+
+/// One uncalibrated score with what it was made from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Uncalibrated `p_fake`.
+    pub p_fake: f32,
+    /// Whether the picture is a fake.
+    pub fake: bool,
+    /// Quality of its face.
+    pub quality: Quality,
+}
+
+/// The assessed, labelled pictures.
+pub fn samples(rows: &[Row], judged: &[Judged]) -> Vec<Sample> {
+    let labelled = judged.iter().filter(|j| rows[j.row].label != UNKNOWN);
+    labelled
+        .filter_map(|j| Some(Sample { p_fake: j.p_fake?, fake: rows[j.row].label == FAKE, quality: j.quality? }))
+        .collect()
+}
+
+/// Buckets and thresholds from uncalibrated scores. Thresholds are on the calibrated scale: at most 1 % of reals over
+/// `auto_scan`, at most 5 % over `likely_fake`; `no_signs` lies where at most 10 % of fakes are below, and not above one half.
+///
+/// # Errors
+/// `BadData` when a class is missing.
+pub fn fit(samples: &[Sample]) -> Result<(Vec<CalibrationBucket>, Thresholds)> {
+    let whole = fit_line(samples).ok_or_else(|| {
+        Error::new(ErrorKind::BadData, "expected assessed pictures of both classes to calibrate on, found one or none")
+    })?;
+    let mut buckets = Vec::new();
+    let sizes = [[0, FACE_PX[0] - 1], [FACE_PX[0], FACE_PX[1] - 1], [FACE_PX[1], u32::MAX]];
+    for face_px in sizes {
+        for jpeg_quality in [[0, JPEG_QUALITY - 1], [JPEG_QUALITY, 100]] {
+            let empty = CalibrationBucket { face_px, jpeg_quality, temperature: 1.0, bias: 0.0, judged: true };
+            let inside: Vec<Sample> =
+                samples.iter().filter(|s| find_bucket(&[empty], &s.quality).is_some()).copied().collect();
+            let count = |fake: bool| inside.iter().filter(|s| s.fake == fake).count();
+            let own = if count(true).min(count(false)) >= FEW { fit_line(&inside) } else { None };
+            let (temperature, bias) = own.unwrap_or(whole);
+            let scored: Vec<Scored> = inside.iter().map(|s| (s.p_fake, s.fake)).collect();
+            let judged = own.is_none() || super::metrics::auc(&scored).is_none_or(|auc| auc >= JUDGED_AUC);
+            buckets.push(CalibrationBucket { temperature, bias, judged, ..empty });
+        }
+    }
+    let calibrated: Vec<Scored> = samples
+        .iter()
+        .filter_map(|s| {
+            let bucket = find_bucket(&buckets, &s.quality).filter(|bucket| bucket.judged)?;
+            Some((calibrate(s.p_fake, bucket), s.fake))
+        })
+        .collect();
+    let at = |fpr: f64| threshold_at_fpr(&calibrated, fpr).map_or(1.0, f64::from).min(1.0);
+    let (auto_scan, likely_fake) = (at(0.01), at(0.05));
+    let mut fakes: Vec<f32> = calibrated.iter().filter(|s| s.1).map(|s| s.0).collect();
+    fakes.sort_by(f32::total_cmp);
+    let tenth = fakes.get(fakes.len() / 10).map_or(0.5, |p| f64::from(*p));
+    let no_signs = tenth.min(0.5).min(likely_fake);
+    Ok((buckets, Thresholds { likely_fake, auto_scan, no_signs }))
+}
+
+/// Temperature and bias that make the log loss smallest, by Newton's method on logit -> a logit + b. `None` unless both
+/// classes are there.
+fn fit_line(samples: &[Sample]) -> Option<(f64, f64)> {
+    if samples.iter().all(|s| s.fake) || samples.iter().all(|s| !s.fake) {
+        return None;
+    }
+    let logit = |p: f32| {
+        let p = f64::from(p).clamp(1e-7, 1.0 - 1e-7);
+        (p / (1.0 - p)).ln()
+    };
+    let points: Vec<(f64, f64)> = samples.iter().map(|s| (logit(s.p_fake), f64::from(u8::from(s.fake)))).collect();
+    let (mut slope, mut shift) = (1.0f64, 0.0f64);
+    for _ in 0..50 {
+        // A weak pull to slope 1 keeps separable data finite.
+        let pull = 1e-3 * points.len() as f64;
+        let (mut g_slope, mut g_shift) = (pull * (slope - 1.0), 0.0);
+        let (mut h_ss, mut h_st, mut h_tt) = (pull, 0.0, 1e-9);
+        for (x, target) in &points {
+            let p = 1.0 / (1.0 + (-(slope * x + shift)).exp());
+            let (error, weight) = (p - target, p * (1.0 - p));
+            g_slope += error * x;
+            g_shift += error;
+            h_ss += weight * x * x;
+            h_st += weight * x;
+            h_tt += weight;
+        }
+        let determinant = h_ss * h_tt - h_st * h_st;
+        if determinant.abs() < 1e-12 {
+            break;
+        }
+        let (d_slope, d_shift) =
+            ((h_tt * g_slope - h_st * g_shift) / determinant, (h_ss * g_shift - h_st * g_slope) / determinant);
+        // Long steps are cut: far from the optimum Newton overshoots.
+        slope -= d_slope.clamp(-1.0, 1.0);
+        shift -= d_shift.clamp(-1.0, 1.0);
+        if d_slope.abs().max(d_shift.abs()) < 1e-9 {
+            break;
+        }
+    }
+    // A stream that answers the wrong way round is flattened, never turned.
+    Some((1.0 / slope.max(0.05), shift))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::Rng;
+
+    use super::*;
+    use crate::train::metrics::{calibration_error, flagged_reals};
+    use crate::train::rng::{Stream, at, normal};
+
+    /// Scores whose true logit is `2 z - 1` while the model says `z`.
+    fn drawn(count: usize, seed: u64) -> Vec<Sample> {
+        let mut rng = at(seed, Stream::Bootstrap, 1, 0);
+        (0..count)
+            .map(|_| {
+                let z = 2.0 * normal(&mut rng);
+                let truth = 1.0 / (1.0 + (-(2.0 * z - 1.0)).exp());
+                let quality = Quality {
+                    face_px: rng.random_range(64..400),
+                    jpeg_quality: Some(rng.random_range(30..100)),
+                    sharpness: 0.0,
+                };
+                Sample { p_fake: 1.0 / (1.0 + (-z).exp()), fake: rng.random::<f32>() < truth, quality }
+            })
+            .collect()
+    }
+
+    fn calibrated(samples: &[Sample], buckets: &[CalibrationBucket]) -> Vec<Scored> {
+        samples.iter().map(|s| (calibrate(s.p_fake, find_bucket(buckets, &s.quality).unwrap()), s.fake)).collect()
+    }
+
+    #[test]
+    fn the_fit_finds_slope_and_shift() {
+        let (temperature, bias) = fit_line(&drawn(20_000, 1)).unwrap();
+        assert!((temperature - 0.5).abs() < 0.03 && (bias + 1.0).abs() < 0.08, "{temperature} {bias}");
+    }
+
+    #[test]
+    fn calibration_helps_on_other_data_and_thresholds_keep_their_promise() {
+        let (train, test) = (drawn(8000, 2), drawn(8000, 3));
+        let (buckets, thresholds) = fit(&train).unwrap();
+        assert_eq!(buckets.len(), 6);
+        let before: Vec<Scored> = test.iter().map(|s| (s.p_fake, s.fake)).collect();
+        let after = calibrated(&test, &buckets);
+        let error = |scored: &[Scored]| calibration_error(scored, 15).unwrap();
+        assert!(error(&after) < 0.03 && error(&before) > 0.06, "{} {}", error(&before), error(&after));
+        let own = calibrated(&train, &buckets);
+        assert!(flagged_reals(&own, thresholds.auto_scan as f32).unwrap() <= 0.0101);
+        assert!(flagged_reals(&own, thresholds.likely_fake as f32).unwrap() <= 0.0501);
+        assert!(thresholds.no_signs <= thresholds.likely_fake && thresholds.likely_fake <= thresholds.auto_scan);
+    }
+
+    #[test]
+    fn one_class_cannot_be_calibrated_on() {
+        let reals: Vec<Sample> = drawn(100, 4).into_iter().map(|s| Sample { fake: false, ..s }).collect();
+        assert_eq!(fit(&reals).unwrap_err().kind(), ErrorKind::BadData);
+    }
+}

@@ -1,0 +1,46 @@
+//! From a trained network to a model file, at any precision, with the known answers that `detect` checks itself against.
+
+use burn::tensor::backend::Backend;
+use pollster::block_on;
+
+use crate::backend::Cpu;
+use crate::detector::Detector;
+use crate::nn::GrNet;
+use crate::weights::{ModelFile, ModelMeta, Precision, write_model};
+use crate::{Error, ErrorKind, Result};
+
+/// Writes a model file; the known logits are those of the stored (rounded) weights on the CPU.
+///
+/// # Errors
+/// `BadWeights` when the metadata is out of range.
+pub fn finish_model<B: Backend>(network: &GrNet<B>, meta: &ModelMeta, precision: Precision) -> Result<Vec<u8>> {
+    let rounded = write_model(network, meta, precision)?;
+    let detector = Detector::<Cpu>::load(&rounded, Default::default(), "cpu-flex")?;
+    let meta = ModelMeta { known_logits: block_on(detector.known_logits())?, ..meta.clone() };
+    write_model(network, &meta, precision)
+}
+
+/// The same model at another precision; exporting down from f32 is what is meant.
+///
+/// # Errors
+/// `BadWeights` when `model` is no model file.
+pub fn convert(model: &[u8], precision: Precision, change: impl FnOnce(&mut ModelMeta)) -> Result<Vec<u8>> {
+    let file = ModelFile::parse(model)?;
+    let network = file.network::<Cpu>(&Default::default())?;
+    let mut meta = file.meta.clone();
+    change(&mut meta);
+    finish_model(&network, &meta, precision)
+}
+
+/// The precision of that name.
+///
+/// # Errors
+/// `BadUsage`, listing the names.
+pub fn precision_named(name: &str) -> Result<Precision> {
+    match name {
+        "f32" => Ok(Precision::F32),
+        "f16" => Ok(Precision::F16),
+        "int8" => Ok(Precision::Int8),
+        other => Err(Error::new(ErrorKind::BadUsage, format!("expected f32, f16 or int8, found {other}"))),
+    }
+}

@@ -1,0 +1,241 @@
+//! Which pictures make a batch: pairs of a real and a fake. A swap or reconstruction comes with its own original, a
+//! self-made fake with the picture it is made from; other fakes with a real picture drawn by source.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rand::Rng;
+
+use super::config::SamplingConfig;
+use super::pack::Entry;
+use super::rng::{Stream, TrainRng, at, pick, pick_weighted};
+use super::table::{FAKE, REAL, Split};
+use crate::{Error, ErrorKind, Result};
+
+/// How the fake of a pair comes about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Making {
+    /// It is a picture of the data.
+    Given(usize),
+    /// The pair's real picture, blended with itself.
+    SelfBlended,
+    /// The pair's real picture with up-sampling traces.
+    UpSampled,
+}
+
+/// One real and one fake picture, as places in the list of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// The real picture.
+    pub real: usize,
+    /// The fake.
+    pub fake: Making,
+}
+
+/// Draws pairs by source.
+#[derive(Debug)]
+pub struct Sampler {
+    reals: Vec<(String, Vec<usize>)>,
+    real_shares: Vec<f64>,
+    fakes: Vec<(String, Vec<usize>)>,
+    fake_shares: Vec<f64>,
+    /// Real pictures of a fake's group.
+    twins: HashMap<usize, Vec<usize>>,
+    self_blended: f64,
+    up_sampled: f64,
+    /// What the configuration names and the data lacks, or the other way round.
+    pub notices: Vec<String>,
+}
+
+impl Sampler {
+    /// Prepares drawing from the packed training rows of `entries`.
+    ///
+    /// # Errors
+    /// `BadData` when a class has no picture that may be drawn.
+    pub fn new(entries: &[Entry], config: &SamplingConfig) -> Result<Self> {
+        let mut by_source: [BTreeMap<&str, Vec<usize>>; 2] = Default::default();
+        let mut reals_of_group: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let left_out = config.leave_out.iter().any(|name| *name == entry.source || *name == entry.generator);
+            if !entry.packed() || entry.split != Split::Train || left_out || ![REAL, FAKE].contains(&entry.label) {
+                continue;
+            }
+            by_source[entry.label as usize].entry(&entry.source).or_default().push(index);
+            if entry.label == REAL {
+                reals_of_group.entry(&entry.group).or_default().push(index);
+            }
+        }
+        let mut notices = Vec::new();
+        let [reals, fakes] = by_source;
+        let (reals, mut real_shares) = shares(reals, &config.reals, "real", &mut notices)?;
+        let made = config.self_blended + config.up_sampled;
+        let (fakes, fake_shares) =
+            if made < 1.0 { shares(fakes, &config.fakes, "fake", &mut notices)? } else { Default::default() };
+        let mut twins = HashMap::new();
+        // How often each real picture will be drawn as a twin: those draws count towards its source's share.
+        let mut twin_shares: HashMap<&str, f64> = HashMap::new();
+        for ((_, members), share) in fakes.iter().zip(&fake_shares) {
+            for fake in members {
+                let Some(candidates) = reals_of_group.get(entries[*fake].group.as_str()) else { continue };
+                for real in candidates {
+                    let drawn = (1.0 - made) * share / members.len() as f64 / candidates.len() as f64;
+                    *twin_shares.entry(&entries[*real].source).or_default() += drawn;
+                }
+                twins.insert(*fake, candidates.clone());
+            }
+        }
+        let wanted = real_shares.clone();
+        for ((source, _), share) in reals.iter().zip(&mut real_shares) {
+            *share = (*share - twin_shares.get(source.as_str()).copied().unwrap_or(0.0)).max(0.0);
+        }
+        if real_shares.iter().all(|share| *share <= 1e-9) {
+            real_shares = wanted;
+        }
+        let (self_blended, up_sampled) = (config.self_blended, config.up_sampled);
+        Ok(Sampler { reals, real_shares, fakes, fake_shares, twins, self_blended, up_sampled, notices })
+    }
+
+    /// The pair at one place of one step of the run with this seed.
+    pub fn pair(&self, seed: u64, step: u64, slot: u64) -> Pair {
+        let rng = &mut at(seed, Stream::Sampling, step, slot);
+        let kind: f64 = rng.random();
+        if kind < self.self_blended {
+            return Pair { real: self.real(rng), fake: Making::SelfBlended };
+        }
+        if kind < self.self_blended + self.up_sampled {
+            return Pair { real: self.real(rng), fake: Making::UpSampled };
+        }
+        let (_, members) = &self.fakes[pick_weighted(rng, &self.fake_shares)];
+        let fake = *pick(rng, members);
+        let real = match self.twins.get(&fake) {
+            Some(twins) => *pick(rng, twins),
+            None => self.real(rng),
+        };
+        Pair { real, fake: Making::Given(fake) }
+    }
+
+    fn real(&self, rng: &mut TrainRng) -> usize {
+        let (_, members) = &self.reals[pick_weighted(rng, &self.real_shares)];
+        *pick(rng, members)
+    }
+}
+
+/// Sources with their members and shares (summing to one).
+type Shares = (Vec<(String, Vec<usize>)>, Vec<f64>);
+
+fn shares(
+    sources: BTreeMap<&str, Vec<usize>>,
+    wanted: &BTreeMap<String, f64>,
+    class: &str,
+    notices: &mut Vec<String>,
+) -> Result<Shares> {
+    for missing in wanted.keys().filter(|name| !sources.contains_key(name.as_str())) {
+        notices.push(format!("no {class} pictures of {missing} in the training data, its share goes to the others"));
+    }
+    let mut members = Vec::new();
+    let mut drawn = Vec::new();
+    for (source, indices) in sources {
+        let share = if wanted.is_empty() { 1.0 } else { wanted.get(source).copied().unwrap_or(0.0) };
+        if share > 0.0 {
+            members.push((source.to_string(), indices));
+            drawn.push(share);
+        } else {
+            notices.push(format!("{} {class} pictures of {source} are not drawn: no share", indices.len()));
+        }
+    }
+    let total: f64 = drawn.iter().sum();
+    if total <= 0.0 {
+        let message = format!("expected {class} pictures to train on, found none: both classes are needed");
+        return Err(Error::new(ErrorKind::BadData, message));
+    }
+    Ok((members, drawn.iter().map(|share| share / total).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::pack::Status;
+    use crate::train::table::{Row, parse_table};
+
+    fn entries() -> Vec<Entry> {
+        let mut text = String::from("path,label,source,generator,group,split\n");
+        for index in 0..40 {
+            text += &format!("video{index}.jpg,0,video,,v{index},train\nswap{index}.jpg,1,swap,dfdc,v{index},train\n");
+            text +=
+                &format!("photo{index}.jpg,0,photo,,p{index},train\ngan{index}.jpg,1,gan,stylegan,g{index},train\n");
+            text += &format!("held{index}.jpg,0,photo,,h{index},val\n");
+        }
+        let rows: Vec<Row> = parse_table(text.as_bytes(), "table").unwrap();
+        rows.iter().map(|row| Entry { status: Status::Packed, ..Entry::without_crop(row, Status::Packed) }).collect()
+    }
+
+    fn config() -> SamplingConfig {
+        SamplingConfig {
+            reals: [("video".into(), 0.4), ("photo".into(), 0.6)].into(),
+            fakes: [("swap".into(), 0.5), ("gan".into(), 0.5)].into(),
+            self_blended: 0.2,
+            up_sampled: 0.1,
+            leave_out: vec![],
+        }
+    }
+
+    #[test]
+    fn shares_are_kept_and_twins_come_together() {
+        let entries = entries();
+        let sampler = Sampler::new(&entries, &config()).unwrap();
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for slot in 0..8000 {
+            let pair = sampler.pair(1, 0, slot);
+            let real = &entries[pair.real];
+            assert_eq!((real.label, real.split), (REAL, Split::Train));
+            *counts.entry(&real.source).or_default() += 1;
+            let made = match pair.fake {
+                Making::SelfBlended => "self",
+                Making::UpSampled => "up",
+                Making::Given(fake) => {
+                    let fake = &entries[fake];
+                    assert_eq!(fake.label, FAKE);
+                    assert!(fake.source != "swap" || fake.group == real.group);
+                    &fake.source
+                }
+            };
+            *counts.entry(made).or_default() += 1;
+        }
+        for (name, share) in [("self", 0.2), ("up", 0.1), ("swap", 0.35), ("gan", 0.35), ("video", 0.4), ("photo", 0.6)]
+        {
+            let found = counts[name] as f64 / 8000.0;
+            assert!((found - share).abs() < 0.05, "{name}: {found} for {share}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_never_drawn_and_what_is_missing_is_named() {
+        let entries = entries();
+        let mut config = SamplingConfig { leave_out: vec!["stylegan".into()], ..config() };
+        config.reals.insert("nowhere".into(), 0.5);
+        let sampler = Sampler::new(&entries, &config).unwrap();
+        assert!(sampler.notices.iter().any(|notice| notice.contains("nowhere")), "{:?}", sampler.notices);
+        for slot in 0..500 {
+            if let Making::Given(fake) = sampler.pair(1, 0, slot).fake {
+                assert_eq!(entries[fake].source, "swap");
+            }
+        }
+    }
+
+    #[test]
+    fn one_class_alone_is_refused() {
+        let mut entries = entries();
+        entries.retain(|entry| entry.label == REAL);
+        let error = Sampler::new(&entries, &config()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadData);
+        assert!(error.to_string().contains("fake"), "{error}");
+    }
+
+    #[test]
+    fn real_pictures_alone_do_when_all_fakes_are_made() {
+        let mut entries = entries();
+        entries.retain(|entry| entry.label == REAL);
+        let config = SamplingConfig { self_blended: 0.5, up_sampled: 0.5, ..config() };
+        let sampler = Sampler::new(&entries, &config).unwrap();
+        assert!((0..200).all(|slot| !matches!(sampler.pair(3, 1, slot).fake, Making::Given(_))));
+    }
+}

@@ -1,0 +1,168 @@
+//! Tables of labelled pictures: `path,label,source,generator,group,split[,crop]` as CSV, read and checked before any
+//! picture is opened.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Which part of the data a row belongs to. Test rows are never looked at in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Learnt from.
+    Train,
+    /// Decides which checkpoint is kept, calibration and thresholds.
+    Val,
+    /// Only ever evaluated on.
+    Test,
+}
+
+/// How the face is cut out of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Crop {
+    /// A photo: the face must be found.
+    #[default]
+    Find,
+    /// Already a tight crop: all of it is taken.
+    Whole,
+}
+
+/// Label of an untouched picture.
+pub const REAL: i8 = 0;
+/// Label of a generated or manipulated picture.
+pub const FAKE: i8 = 1;
+/// Label of a picture of which nothing is known: scored, never counted, never trained on.
+pub const UNKNOWN: i8 = -1;
+
+/// One picture of a table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Where the picture is, relative to the table.
+    pub path: String,
+    /// [`REAL`], [`FAKE`] or [`UNKNOWN`].
+    pub label: i8,
+    /// The collection it comes from.
+    #[serde(default)]
+    pub source: String,
+    /// What made it; empty for real pictures.
+    #[serde(default)]
+    pub generator: String,
+    /// Pictures of one identity, video or original; never in two splits.
+    #[serde(default)]
+    pub group: String,
+    /// The part of the data it belongs to; `train` where the table does not say.
+    #[serde(default = "train")]
+    pub split: Split,
+    /// How to cut the face out.
+    #[serde(default)]
+    pub crop: Crop,
+    /// A named selection, reported apart by `grnet eval`; empty where the table has no such column.
+    #[serde(default)]
+    pub set: String,
+}
+
+fn train() -> Split {
+    Split::Train
+}
+
+/// Reads a table and checks what can be known without opening a picture: labels, splits, that no path comes twice and
+/// no group is in two splits. An empty group means that the picture stands for itself.
+///
+/// # Errors
+/// `Io` when the file cannot be opened; `BadData`, naming line and value, otherwise.
+pub fn read_table(path: &Path) -> Result<Vec<Row>> {
+    let file = std::fs::File::open(path)
+        .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot open the table {}", path.display()), e))?;
+    parse_table(file, &path.display().to_string())
+}
+
+/// [`read_table`] for any reader; `name` appears in errors.
+///
+/// # Errors
+/// As [`read_table`].
+pub fn parse_table(reader: impl std::io::Read, name: &str) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (index, record) in csv::Reader::from_reader(reader).deserialize::<Row>().enumerate() {
+        let mut row = record.map_err(|e| {
+            Error::caused(ErrorKind::BadData, format!("{name}: expected a picture in row {}", index + 1), e)
+        })?;
+        if ![REAL, FAKE, UNKNOWN].contains(&row.label) {
+            let message = format!("{name}: expected label 0, 1 or -1 for {}, found {}", row.path, row.label);
+            return Err(Error::new(ErrorKind::BadData, message));
+        }
+        if row.group.is_empty() {
+            row.group = row.path.clone();
+        }
+        rows.push(row);
+    }
+    check_rows(&rows, name)?;
+    Ok(rows)
+}
+
+/// Refuses an empty table, a path that comes twice and a group that is in two splits.
+///
+/// # Errors
+/// `BadData`, naming the first offender.
+pub fn check_rows(rows: &[Row], name: &str) -> Result<()> {
+    let bad = |message: String| Err(Error::new(ErrorKind::BadData, format!("{name}: {message}")));
+    if rows.is_empty() {
+        return bad("expected at least one picture, found none".into());
+    }
+    let mut paths = HashMap::new();
+    let mut groups: HashMap<&str, Split> = HashMap::new();
+    for row in rows {
+        if paths.insert(&row.path, ()).is_some() {
+            return bad(format!("expected every path once, found {} twice", row.path));
+        }
+        match groups.insert(&row.group, row.split) {
+            Some(other) if other != row.split => {
+                return bad(format!(
+                    "expected each group in one split, found group {} in {:?} and {:?}",
+                    row.group, other, row.split
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "path,label,source,generator,group,split,crop\n";
+
+    fn parse(lines: &str) -> Result<Vec<Row>> {
+        parse_table(format!("{HEAD}{lines}").as_bytes(), "table")
+    }
+
+    #[test]
+    fn a_good_table_is_read() {
+        let rows = parse("a.jpg,0,celeba,,g1,train,find\nb.jpg,1,swap,dfdc,g1,train,whole\nc.jpg,-1,web,,,val,find\n")
+            .unwrap();
+        assert_eq!(rows.len(), 3);
+        assert_eq!((rows[1].label, rows[1].crop, rows[1].generator.as_str()), (FAKE, Crop::Whole, "dfdc"));
+        assert_eq!((rows[2].group.as_str(), rows[2].split), ("c.jpg", Split::Val));
+    }
+
+    #[test]
+    fn bad_tables_are_refused_by_name() {
+        for (lines, word) in [
+            ("a.jpg,2,s,,g,train,find\n", "found 2"),
+            ("a.jpg,fake,s,,g,train,find\n", "row 1"),
+            ("a.jpg,0,s,,g,training,find\n", "row 1"),
+            ("a.jpg,0,s,,g,train,find\na.jpg,0,s,,g,train,find\n", "twice"),
+            ("a.jpg,0,s,,g,train,find\nb.jpg,1,s,,g,val,find\n", "group g in Train and Val"),
+            ("", "found none"),
+        ] {
+            let error = parse(lines).expect_err(lines);
+            assert_eq!(error.kind(), ErrorKind::BadData);
+            assert!(error.full_message().contains(word), "{} lacks {word}", error.full_message());
+        }
+    }
+}

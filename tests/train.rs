@@ -1,0 +1,144 @@
+//! Training end to end on tiny synthetic crops: it repeats, it resumes bit for bit, it refuses what cannot be trained on.
+#![cfg(feature = "train")]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn_autodiff::Autodiff;
+use grnet::ErrorKind;
+use grnet::backend::Cpu;
+use grnet::train::config::TrainConfig;
+use grnet::train::degrade::encode_jpeg;
+use grnet::train::export::{convert, finish_model};
+use grnet::train::prepare::{PrepareConfig, prepare};
+use grnet::train::run::{Ending, Event, Inputs, RunFolder, train};
+use grnet::weights::{ModelFile, Precision};
+
+/// A fresh folder of a test.
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("grnet-train-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// A pack of coloured textures; fakes carry a checkerboard. `classes` chooses the labels that are there.
+fn make_pack(folder: &Path, classes: &[usize]) -> PathBuf {
+    let mut table = String::from("path,label,source,generator,group,split,crop\n");
+    for index in 0..16usize {
+        let fake = index % 2;
+        if !classes.contains(&fake) {
+            continue;
+        }
+        let pixel = |i: usize| {
+            let (row, column, channel) = (i / 3 / 80, i / 3 % 80, i % 3);
+            let wave = ((row * (index + 3) + 7 * column * (channel + 1)) as f32 * 0.05).sin();
+            let checker = if fake == 1 && (row + column).is_multiple_of(2) { 20.0 } else { 0.0 };
+            (128.0 + 80.0 * wave + checker) as u8
+        };
+        let picture = grnet::photo::Rgb8::new(80, 80, (0..80 * 80 * 3).map(pixel).collect()).unwrap();
+        std::fs::write(folder.join(format!("{index}.jpg")), encode_jpeg(&picture, 95, true).unwrap()).unwrap();
+        let split = if index < 12 { "train" } else { "val" };
+        table += &format!("{index}.jpg,{fake},s{fake},,g{index},{split},whole\n");
+    }
+    std::fs::write(folder.join("table.csv"), table).unwrap();
+    let pack = folder.join("pack");
+    prepare(&folder.join("table.csv"), &pack, &PrepareConfig::default(), &AtomicBool::new(false), |_, _| {}).unwrap();
+    pack
+}
+
+fn config() -> TrainConfig {
+    TrainConfig::parse(
+        "steps = 4\nbatch = 4\n[model]\ninput_px = 64\n[learn]\nwarm_up_steps = 2\nepoch_steps = 2\n\
+         [sampling]\nself_blended = 0.3\nup_sampled = 0.3\n[validate]\nevery_steps = 2\nper_source = 2\ntiers = [\"raw\", \"hard\"]\n",
+    )
+    .unwrap()
+}
+
+fn inputs(pack: &Path, out: PathBuf, resume: bool) -> Inputs {
+    Inputs { pack: pack.into(), folder: RunFolder(out), trunk: None, resume, loader_threads: 1, commit: String::new() }
+}
+
+/// Trains on the CPU; raises the stop flag at the first measurement when asked to.
+fn go(config: &TrainConfig, inputs: &Inputs, stop_early: bool) -> grnet::Result<(Ending, usize)> {
+    let stop = AtomicBool::new(false);
+    let mut measured = 0;
+    let ending = train::<Autodiff<Cpu>>(config, inputs, &Default::default(), &stop, &mut |event| {
+        if let Event::Validation { .. } = event {
+            measured += 1;
+            stop.store(stop_early, Ordering::Relaxed);
+        }
+    })?;
+    Ok((ending, measured))
+}
+
+#[test]
+fn a_stopped_and_resumed_run_ends_bit_for_bit_like_a_straight_one() {
+    let folder = folder("resume");
+    let pack = make_pack(&folder, &[0, 1]);
+    let straight = inputs(&pack, folder.join("straight"), false);
+    assert_eq!(go(&config(), &straight, false).unwrap(), (Ending::Finished, 2));
+    let first = inputs(&pack, folder.join("parts"), false);
+    assert_eq!(go(&config(), &first, true).unwrap().0, Ending::Stopped);
+    // A run must be asked to go on: otherwise it would be overwritten.
+    assert_eq!(go(&config(), &first, false).unwrap_err().kind(), ErrorKind::BadUsage);
+    let second = inputs(&pack, folder.join("parts"), true);
+    assert_eq!(go(&config(), &second, false).unwrap().0, Ending::Finished);
+    let read = |run: &Inputs| std::fs::read(run.folder.last()).unwrap();
+    let bytes = read(&straight);
+    assert!(bytes == read(&second), "the resumed run differs");
+    // Negative control: another seed gives another model.
+    let other = inputs(&pack, folder.join("other"), false);
+    go(&TrainConfig { seed: 2, steps: 2, ..config() }, &other, false).unwrap();
+    assert!(bytes != read(&other), "the seed decides nothing");
+
+    let metrics = std::fs::read_to_string(straight.folder.metrics()).unwrap();
+    assert_eq!(metrics.lines().filter(|line| line.contains("\"validation\"")).count(), 2, "{metrics}");
+    assert!(std::fs::read_to_string(straight.folder.curves()).unwrap().contains("validation AUC"));
+    assert_eq!(TrainConfig::parse(&std::fs::read_to_string(straight.folder.config()).unwrap()).unwrap(), config());
+
+    exports_keep_the_model(&bytes);
+}
+
+/// Every precision loads, carries its own known answers, and stays near f32; a changed weight does not.
+fn exports_keep_the_model(f32_model: &[u8]) {
+    let full = ModelFile::parse(f32_model).unwrap();
+    assert_eq!((full.meta.input_px, full.meta.known_logits.len()), (64, 2));
+    assert_eq!(full.meta.training["steps"], "4");
+    for (precision, tolerance) in [(Precision::F32, 0.0), (Precision::F16, 0.01), (Precision::Int8, 0.3)] {
+        let bytes = convert(f32_model, precision, |_| {}).unwrap();
+        let logits = ModelFile::parse(&bytes).unwrap().meta.known_logits;
+        for (found, expected) in logits.iter().zip(&full.meta.known_logits) {
+            assert!((found - expected).abs() <= tolerance, "{precision:?}: {found} for {expected}");
+        }
+    }
+    let device = Default::default();
+    let mut network = full.network::<Cpu>(&device).unwrap();
+    network.fc = network.fc.clone();
+    network.fc.bias = network.fc.bias.take().map(|bias| bias.map(|values| values.add_scalar(1.0)));
+    let changed = ModelFile::parse(&finish_model(&network, &full.meta, Precision::F32).unwrap()).unwrap();
+    assert!((changed.meta.known_logits[0] - full.meta.known_logits[0] - 1.0).abs() < 1e-4);
+}
+
+#[test]
+fn one_class_alone_is_refused() {
+    for class in [0, 1] {
+        let folder = folder(&format!("class{class}"));
+        let pack = make_pack(&folder, &[class]);
+        let error = go(&config(), &inputs(&pack, folder.join("run"), false), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadData);
+        assert!(error.to_string().contains("found none"), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_pack_and_a_missing_checkpoint_are_named() {
+    let folder = folder("missing");
+    let error = go(&config(), &inputs(&folder.join("nowhere"), folder.join("run"), false), false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.to_string().contains("nowhere"), "{error}");
+    let pack = make_pack(&folder, &[0, 1]);
+    let error = go(&config(), &inputs(&pack, folder.join("run"), true), false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.to_string().contains("checkpoint"), "{error}");
+}
