@@ -208,7 +208,7 @@ ignored_tests() {
   else
     return 0
   fi
-  suite "tests that need a GPU or the data" cargo test --locked --release --features wgpu,train -- --ignored "${filter[@]}"
+  suite "tests that need a GPU or the data" cargo test --locked --profile ci --features wgpu,train -- --ignored "${filter[@]}"
   SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
 }
 
@@ -217,18 +217,18 @@ rustfmt_tools() { rustfmt --edition 2024 --config-path . --check tools/serve.rs;
 # The same report, natively and in a browser, and no request in between.
 page_tests() {
   need_server
-  GRNET_BROWSER=$BROWSER GRNET_SERVER=$SERVER GRNET_BIN=$TARGET/release/grnet GRNET_MODEL=$WEIGHTS/grnet.safetensors \
+  GRNET_BROWSER=$BROWSER GRNET_SERVER=$SERVER GRNET_BIN=$TARGET/ci/grnet GRNET_MODEL=$WEIGHTS/grnet.safetensors \
     node --test --test-reporter=spec tests/js/e2e.mjs
 }
 
 run_tests() {
-  local native=(--locked --release --features wgpu,train)
+  local native=(--locked --profile ci --features wgpu,train)
   need_wasm_target
   find_lavapipe || debian_install mesa-vulkan-drivers || say "no lavapipe (mesa-vulkan-drivers): GPU tests are skipped"
   check "format" cargo fmt --check
   check "format of tools" rustfmt_tools
   check "lints, native" cargo clippy "${native[@]}" --all-targets -- -D warnings
-  check "lints, native, default features" cargo clippy --locked --release --all-targets -- -D warnings
+  check "lints, native, default features" cargo clippy --locked --profile ci --all-targets -- -D warnings
   check "lints, browser CPU build" \
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features -- -D warnings
   check "lints, browser GPU build" \
