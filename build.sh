@@ -280,15 +280,20 @@ train_env() {
 
 clean() { rm -rf dist node_modules "$TARGET/test-logs" "$TARGET/site"; }
 
-command=${1:-help}
-shift || true
-case $command in
-  serve) serve "$@" ;;
-  site) site ;;
-  detect) detect "$@" ;;
-  test) run_tests ;;
-  train-env) train_env ;;
-  clean) clean ;;
-  help | -h | --help) help ;;
-  *) help >&2; die "unknown command $command" ;;
-esac
+main() {
+  local command=${1:-help}
+  shift || true
+  case $command in
+    serve) serve "$@" ;;
+    site) site ;;
+    detect) detect "$@" ;;
+    test) run_tests ;;
+    train-env) train_env ;;
+    clean) clean ;;
+    help | -h | --help) help ;;
+    *) help >&2; die "unknown command $command" ;;
+  esac
+}
+
+# On one line: bash reads a script as it runs, and must not read on in one that was changed meanwhile.
+main "$@"; exit

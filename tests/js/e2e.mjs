@@ -65,7 +65,8 @@ async function open(query, options = {}, prepare = async () => {}) {
   page.on('console', (message) => message.type() === 'error' && problems.push(message.text()));
   page.on('pageerror', (error) => problems.push(String(error)));
   const hosts = new Set();
-  context.on('request', (request) => hosts.add(new URL(request.url()).host));
+  // blob: is the page's own preview of the photo, read from memory.
+  context.on('request', (request) => request.url().startsWith('blob:') || hosts.add(new URL(request.url()).host));
   await prepare(page);
   await page.goto(url + query);
   return { page, context, problems, hosts };
