@@ -167,6 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn the_mirrored_border_finds_faces_in_crops_too_tight_for_the_plain_search() {
+        let bytes = include_bytes!("../tests/pictures/astronaut.jpg");
+        let portrait = crate::photo::decode(bytes, &Default::default()).expect("the portrait decodes").pixels;
+        let mut finder = SeetaFinder::new().expect("the built-in model");
+        let face = finder.find(&portrait)[0].bounds;
+        let (mut plain, mut all) = (0, 0);
+        for margin in [0.95, 0.9, 0.85, 0.8, 0.75, 0.7] {
+            let tight = input::crop_square(&portrait, &face, margin);
+            plain += usize::from(!finder.search(&tight, SEARCH_PX, 0.0).is_empty());
+            let faces = finder.find(&tight);
+            assert!(faces.iter().all(|face| centre_inside(&tight, &face.bounds)), "{faces:?}");
+            all += usize::from(!faces.is_empty());
+        }
+        assert!(all > plain, "{plain} of 6 crops without the border, {all} with it");
+    }
+
+    #[test]
     fn the_mirrored_border_continues_the_photo() {
         let photo = Rgb8 { height: 2, width: 3, data: (0..18).map(|i| (i / 3 * 40) as u8).collect() };
         let (height, width, values) = mirrored_luma(&photo, 1);
