@@ -122,7 +122,7 @@ check_weights() {
   local found
   found=$(sha256 "$file")
   grep -q "\"$found\"" "$manifest" || die "$file has sha-256 $found, which $manifest does not name"
-  grep -Eq "\"bytes\": *$(wc -c <"$file")\b" "$manifest" || die "$file is not of the size that $manifest states"
+  grep -Eq "\"bytes\": *$(($(wc -c <"$file")))\b" "$manifest" || die "$file is not of the size that $manifest states"
 }
 
 site() {

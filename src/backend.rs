@@ -1,9 +1,9 @@
 //! The one seam between the generic code and what computes it: CPU, WebGPU, CUDA or LibTorch; native or wasm.
 
 use crate::detector::{Detector, PrepareConfig, Prepared, SelfCheck};
+use crate::error::Result;
 #[cfg(any(not(feature = "wgpu"), not(feature = "cuda"), all(feature = "train", not(feature = "libtorch"))))]
 use crate::error::{Error, ErrorKind};
-use crate::error::Result;
 use crate::mte::MteBackend;
 use crate::photo::Rgb8;
 use crate::report::{ModelInfo, Report};
@@ -52,7 +52,8 @@ pub enum DeviceChoice {
 
 /// A detector on whichever device was chosen at run time.
 pub enum AnyDetector {
-    /// On the CPU.
+    /// On the CPU; the browser's GPU build leaves that to the other build, being large enough.
+    #[cfg(not(all(feature = "wgpu", target_family = "wasm")))]
     Cpu(Detector<Cpu>),
     /// On a GPU through WebGPU.
     #[cfg(feature = "wgpu")]
@@ -65,6 +66,7 @@ pub enum AnyDetector {
 macro_rules! on_detector {
     ($self:expr, $detector:ident => $body:expr) => {
         match $self {
+            #[cfg(not(all(feature = "wgpu", target_family = "wasm")))]
             AnyDetector::Cpu($detector) => $body,
             #[cfg(feature = "wgpu")]
             AnyDetector::Gpu($detector) => $body,
@@ -82,10 +84,10 @@ impl AnyDetector {
     /// build lacks the backend.
     pub async fn open(choice: DeviceChoice, model: &[u8]) -> Result<Self> {
         match choice {
-            DeviceChoice::Cpu => Ok(AnyDetector::Cpu(Detector::load(model, Default::default(), CPU_NAME)?)),
+            DeviceChoice::Cpu => Self::open_cpu(model),
             #[cfg(feature = "wgpu")]
             DeviceChoice::Auto if find_adapter(false).await.is_some() => Self::open_gpu(model, false).await,
-            DeviceChoice::Auto => Ok(AnyDetector::Cpu(Detector::load(model, Default::default(), CPU_NAME)?)),
+            DeviceChoice::Auto => Self::open_cpu(model),
             #[cfg(feature = "wgpu")]
             DeviceChoice::Gpu => Self::open_gpu(model, true).await,
             #[cfg(not(feature = "wgpu"))]
@@ -95,6 +97,16 @@ impl AnyDetector {
             #[cfg(not(feature = "cuda"))]
             DeviceChoice::Cuda => Err(missing("cuda")),
         }
+    }
+
+    #[cfg(not(all(feature = "wgpu", target_family = "wasm")))]
+    fn open_cpu(model: &[u8]) -> Result<Self> {
+        Ok(AnyDetector::Cpu(Detector::load(model, Default::default(), CPU_NAME)?))
+    }
+
+    #[cfg(all(feature = "wgpu", target_family = "wasm"))]
+    fn open_cpu(_model: &[u8]) -> Result<Self> {
+        Err(Error::new(ErrorKind::Unsupported, "expected the CPU build, found the GPU build"))
     }
 
     #[cfg(feature = "wgpu")]
@@ -206,7 +218,7 @@ fn missing(feature: &str) -> Error {
 
 #[cfg(not(target_family = "wasm"))]
 const CPU_NAME: &str = "cpu";
-#[cfg(target_family = "wasm")]
+#[cfg(all(target_family = "wasm", not(feature = "wgpu")))]
 const CPU_NAME: &str = "cpu-wasm";
 
 /// Milliseconds on a clock that never goes back.
@@ -230,10 +242,8 @@ pub fn now_ms() -> f64 {
 #[cfg(all(feature = "wgpu", not(target_family = "wasm")))]
 pub async fn find_adapter(software: bool) -> Option<String> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let options = wgpu::RequestAdapterOptions {
-        power_preference: wgpu::PowerPreference::HighPerformance,
-        ..Default::default()
-    };
+    let options =
+        wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
     let info = instance.request_adapter(&options).await.ok()?.get_info();
     (software || info.device_type != wgpu::DeviceType::Cpu).then_some(info.name)
 }
