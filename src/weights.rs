@@ -280,15 +280,18 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Gives the values of a tensor of this name and shape; for [`fill_module`].
+pub type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+
+/// Takes a tensor's name, shape and values; for [`read_module`].
+pub type Sink<'a> = dyn FnMut(&str, &[usize], Vec<f32>) + 'a;
+
 /// Replaces every parameter and running statistic of a module by `source(name, shape)`, in torchvision's names and
 /// layouts (linear weights `[out, in]`).
 ///
 /// # Errors
 /// The first error of `source`.
-pub fn fill_module<B: Backend, M: Module<B>>(
-    module: M,
-    source: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-) -> Result<M> {
+pub fn fill_module<B: Backend, M: Module<B>>(module: M, source: &mut Source<'_>) -> Result<M> {
     let mut filler = Filler { path: Vec::new(), source, error: None };
     let module = module.map(&mut filler);
     match filler.error {
@@ -299,13 +302,13 @@ pub fn fill_module<B: Backend, M: Module<B>>(
 
 /// Shows every parameter and running statistic of a module to `sink(name, shape, values)`, in torchvision's names and
 /// layouts.
-pub fn read_module<B: Backend, M: Module<B>>(module: &M, sink: &mut dyn FnMut(&str, &[usize], Vec<f32>)) {
+pub fn read_module<B: Backend, M: Module<B>>(module: &M, sink: &mut Sink<'_>) {
     module.visit(&mut Reader { path: Vec::new(), sink });
 }
 
 struct Filler<'a> {
     path: Vec<String>,
-    source: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    source: &'a mut Source<'a>,
     error: Option<Error>,
 }
 
@@ -349,7 +352,7 @@ fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
 
 struct Reader<'a> {
     path: Vec<String>,
-    sink: &'a mut dyn FnMut(&str, &[usize], Vec<f32>),
+    sink: &'a mut Sink<'a>,
 }
 
 impl<B: Backend> ModuleVisitor<B> for Reader<'_> {
