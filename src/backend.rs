@@ -51,6 +51,8 @@ pub enum DeviceChoice {
 }
 
 /// A detector on whichever device was chosen at run time.
+// A program has one of these: boxing the larger variants would save nothing.
+#[allow(clippy::large_enum_variant)]
 pub enum AnyDetector {
     /// On the CPU; the browser's GPU build leaves that to the other build, being large enough.
     #[cfg(not(all(feature = "wgpu", target_family = "wasm")))]

@@ -152,7 +152,8 @@ fn the_first_frame_of_an_animation_counts() {
 #[test]
 fn all_eight_orientations_come_out_upright() {
     let upright = quarters();
-    let undo: [(u8, fn(&RgbImage) -> RgbImage); 8] = [
+    type Turn = fn(&RgbImage) -> RgbImage;
+    let undo: [(u8, Turn); 8] = [
         (1, |p| p.clone()),
         (2, image::imageops::flip_horizontal),
         (3, image::imageops::rotate180),
