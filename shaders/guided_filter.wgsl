@@ -147,22 +147,28 @@ fn coefficients(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     let c11 = src[at + 6u * area] - m.y * m.y;
     let c12 = src[at + 7u * area] - m.y * m.z;
     let c22 = src[at + 8u * area] - m.z * m.z;
-    let s00 = c00 + params.eps;
     let s11 = c11 + params.eps;
     let s22 = c22 + params.eps;
-    // The inverse of the symmetric covariance by its adjugate.
-    let i00 = s11 * s22 - c12 * c12;
-    let i01 = c02 * c12 - c01 * s22;
-    let i02 = c01 * c12 - c02 * s11;
-    let i11 = s00 * s22 - c02 * c02;
-    let i12 = c01 * c02 - s00 * c12;
-    let i22 = s00 * s11 - c01 * c01;
-    let determinant = s00 * i00 + c01 * i01 + c02 * i02;
-    let inverse = mat3x3<f32>(i00, i01, i02, i01, i11, i12, i02, i12, i22);
-    let covariance = mat3x3<f32>(c00, c01, c02, c01, c11, c12, c02, c12, c22);
-    let a0 = inverse * covariance[0] / determinant;
-    let a1 = inverse * covariance[1] / determinant;
-    let a2 = inverse * covariance[2] / determinant;
+    // The inverse by an LDL^T factorisation: across an edge the channels move together, the matrix is singular but for
+    // eps, and the determinant of the textbook formula would drown in rounding.
+    let d0 = c00 + params.eps;
+    let l10 = c01 / d0;
+    let l20 = c02 / d0;
+    let d1 = s11 - l10 * c01;
+    let below = c12 - l20 * c01;
+    let l21 = below / d1;
+    let d2 = s22 - l20 * c02 - l21 * below;
+    let m20 = l10 * l21 - l20;
+    let i22 = 1.0 / d2;
+    let i12 = -l21 * i22;
+    let i02 = m20 * i22;
+    let i11 = 1.0 / d1 - l21 * i12;
+    let i01 = -l10 / d1 - l21 * i02;
+    let i00 = 1.0 / d0 + l10 * l10 / d1 + m20 * i02;
+    // (Sigma + eps U)^-1 Sigma = U - eps (Sigma + eps U)^-1
+    let a0 = vec3<f32>(1.0, 0.0, 0.0) - params.eps * vec3<f32>(i00, i01, i02);
+    let a1 = vec3<f32>(0.0, 1.0, 0.0) - params.eps * vec3<f32>(i01, i11, i12);
+    let a2 = vec3<f32>(0.0, 0.0, 1.0) - params.eps * vec3<f32>(i02, i12, i22);
     dst[to] = a0.x;
     dst[to + area] = a0.y;
     dst[to + 2u * area] = a0.z;

@@ -128,7 +128,8 @@ fn summarise(report: &mut Report) {
         Band::Inconclusive => 2,
         Band::LikelyFake => 3,
     };
-    report.band = report.faces.iter().map(|face| face.band).max_by_key(|band| severity(*band)).unwrap_or(Band::NotAssessed);
+    report.band =
+        report.faces.iter().map(|face| face.band).max_by_key(|band| severity(*band)).unwrap_or(Band::NotAssessed);
     report.p_fake = report.faces.iter().filter_map(|face| face.p_fake).reduce(f32::max);
     report.reason = match (report.band, report.faces.first()) {
         (Band::NotAssessed, Some(largest)) => largest.reason,
@@ -330,8 +331,7 @@ pub fn find_bucket<'a>(buckets: &'a [CalibrationBucket], quality: &Quality) -> O
     let jpeg_quality = quality.jpeg_quality.unwrap_or(100);
     let within = |value: u32, range: [u32; 2]| (range[0]..=range[1]).contains(&value);
     buckets.iter().find(|bucket| {
-        within(quality.face_px, bucket.face_px)
-            && within(u32::from(jpeg_quality), bucket.jpeg_quality.map(u32::from))
+        within(quality.face_px, bucket.face_px) && within(u32::from(jpeg_quality), bucket.jpeg_quality.map(u32::from))
     })
 }
 

@@ -112,7 +112,11 @@ impl ModelMeta {
         };
         check(self.format == FORMAT, &format!("format {FORMAT}"), self.format.clone())?;
         let px = self.input_px;
-        check(px.is_multiple_of(32) && (64..=512).contains(&px), "input_px as a multiple of 32 in 64..=512", px.to_string())?;
+        check(
+            px.is_multiple_of(32) && (64..=512).contains(&px),
+            "input_px as a multiple of 32 in 64..=512",
+            px.to_string(),
+        )?;
         let margin = self.crop_margin;
         check((1.0..=3.0).contains(&margin), "crop_margin in 1..=3", margin.to_string())?;
         let classes = self.network.classes;
@@ -165,7 +169,8 @@ impl ModelFile {
         let (_, header) = SafeTensors::read_metadata(bytes)
             .map_err(|error| Error::caused(ErrorKind::BadWeights, "expected a safetensors model file", error))?;
         let document = header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY));
-        let document = document.ok_or_else(|| bad("expected a grnet model file, found safetensors without `grnet` metadata"))?;
+        let document =
+            document.ok_or_else(|| bad("expected a grnet model file, found safetensors without `grnet` metadata"))?;
         let meta: ModelMeta = serde_json::from_str(document)
             .map_err(|error| Error::caused(ErrorKind::BadWeights, "expected grnet model metadata", error))?;
         meta.validate()?;
@@ -393,7 +398,8 @@ impl Tensors {
             };
             tensors.insert(name.to_string(), (view.shape().to_vec(), values));
         }
-        let scaled: Vec<String> = tensors.keys().filter_map(|name| name.strip_suffix(".scale").map(String::from)).collect();
+        let scaled: Vec<String> =
+            tensors.keys().filter_map(|name| name.strip_suffix(".scale").map(String::from)).collect();
         for name in scaled {
             let (_, scales) = tensors.remove(&format!("{name}.scale")).expect("the key was just listed");
             let Some((shape, values)) = tensors.get_mut(&name) else {
@@ -416,7 +422,9 @@ impl Tensors {
             return Err(bad(format!("tensor {name}: expected shape {shape:?}, found {found:?}")));
         }
         match values.iter().position(|value| !value.is_finite()) {
-            Some(index) => Err(bad(format!("tensor {name}: expected finite values, found {} at {index}", values[index]))),
+            Some(index) => {
+                Err(bad(format!("tensor {name}: expected finite values, found {} at {index}", values[index])))
+            }
             None => Ok(values.clone()),
         }
     }

@@ -27,8 +27,10 @@ fn unit_pictures<B: MteBackend>(run: &serde_json::Value) -> Tensor<B, 4> {
 }
 
 fn resnet<B: MteBackend>(manifest: &ModelManifest) -> ResNet18<B> {
-    fill_module(ResNet18::new(&Default::default()), &mut |name, shape| Ok(manifest.weights(&format!("net.{name}"), shape)))
-        .unwrap()
+    fill_module(ResNet18::new(&Default::default()), &mut |name, shape| {
+        Ok(manifest.weights(&format!("net.{name}"), shape))
+    })
+    .unwrap()
 }
 
 fn resnet_matches<B: MteBackend>(max_px: u64) {
@@ -101,7 +103,8 @@ fn grnet_matches<B: MteBackend>() {
         assert_close(&corner, fixture.values(&format!("{tag}.residual.corner8")), 5e-6, "residual");
         let net = grnet::<B>(&manifest, &base).folded();
         let rgb = normalise(unit);
-        let maps = StreamMaps { spatial: net.spatial.forward(rgb.clone()), residual: net.residual.forward(traces.clone()) };
+        let maps =
+            StreamMaps { spatial: net.spatial.forward(rgb.clone()), residual: net.residual.forward(traces.clone()) };
         let check = |found: Vec<f32>, name: &str| {
             let expected = fixture.values(&format!("{tag}.{name}"));
             assert_close(&found, expected, range_tolerance(expected), &format!("{tag}.{name}"));
@@ -176,9 +179,19 @@ fn afm_matches<B: MteBackend>() {
         for (stream, input) in [("s", "fs"), ("r", "fr")] {
             let map = tensor::<B, 4>(&fixture, input);
             let found = vec(attention(map.clone(), form));
-            assert_close(&found, fixture.values(&format!("att.{tag}.{stream}")), 1e-5, &format!("attention {tag} {stream}"));
+            assert_close(
+                &found,
+                fixture.values(&format!("att.{tag}.{stream}")),
+                1e-5,
+                &format!("attention {tag} {stream}"),
+            );
             let found = vec(attend(map, form, None));
-            assert_close(&found, fixture.values(&format!("y.{tag}.{stream}")), 1e-5, &format!("attended {tag} {stream}"));
+            assert_close(
+                &found,
+                fixture.values(&format!("y.{tag}.{stream}")),
+                1e-5,
+                &format!("attended {tag} {stream}"),
+            );
         }
         for case in ["a", "b"] {
             let w = fixture.values(&format!("weights.{case}"));
@@ -200,7 +213,8 @@ fn afm_matches<B: MteBackend>() {
         let found = vec(attend(pooled("fs"), form, None));
         assert_close(&found, fixture.values(&format!("vec.y.{tag}.s")), 1e-5, &format!("on vectors, {tag}"));
     }
-    for (fusion, name) in [(Fusion::Max, "max"), (Fusion::Min, "min"), (Fusion::Sum, "sum"), (Fusion::Concat, "concat")] {
+    for (fusion, name) in [(Fusion::Max, "max"), (Fusion::Min, "min"), (Fusion::Sum, "sum"), (Fusion::Concat, "concat")]
+    {
         let found = vec(fuse_plain(fusion, tensor::<B, 4>(&fixture, "fs"), tensor::<B, 4>(&fixture, "fr")));
         assert_close(&found, fixture.values(&format!("fusion.{name}")), 1e-5, name);
     }
@@ -226,7 +240,8 @@ fn stream_weights_equal_the_fixture() {
 fn attention_at_512_channels_equals_the_fixture() {
     let fixture = Fixture::read("afm_512");
     let rule = fixture.values("input_rule_center_scale_clip0");
-    let values: Vec<f32> = common::fill(512 * 16, "afm.big", 4002, rule[0], rule[1]).iter().map(|v| v.max(0.0)).collect();
+    let values: Vec<f32> =
+        common::fill(512 * 16, "afm.big", 4002, rule[0], rule[1]).iter().map(|v| v.max(0.0)).collect();
     let map = Tensor::<Cpu, 4>::from_data(TensorData::new(values, [1, 512, 4, 4]), &Default::default());
     for (form, tag) in [(AttentionForm::Danet, "danet_code"), (AttentionForm::Printed, "printed")] {
         let rows = vec(attention(map.clone(), form).max_dim(2));

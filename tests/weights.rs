@@ -119,7 +119,9 @@ fn wrong_files_are_refused_by_name() {
         &["unexpected tensor stray"],
     );
     refused(
-        &tampered(|tensors, _| tensors.iter_mut().find(|t| t.0 == "fc.bias").unwrap().3[0..2].copy_from_slice(&[0, 0x7c])),
+        &tampered(|tensors, _| {
+            tensors.iter_mut().find(|t| t.0 == "fc.bias").unwrap().3[0..2].copy_from_slice(&[0, 0x7c])
+        }),
         &["fc.bias", "finite", "inf"],
     );
     let with = |edit: fn(&mut serde_json::Value)| {

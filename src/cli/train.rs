@@ -319,7 +319,8 @@ pub fn run_export(args: &ExportArgs) -> Result<()> {
     let precision = precision_named(&args.precision)?;
     let model = if args.model.is_dir() { RunFolder(args.model.clone()).best() } else { args.model.clone() };
     let bytes = fs::read(&model).map_err(|e| cannot_read(&model, e))?;
-    let calibrated = args.calibrate.as_ref().map(|table| eval::calibrated(&bytes, table, args.per_source)).transpose()?;
+    let calibrated =
+        args.calibrate.as_ref().map(|table| eval::calibrated(&bytes, table, args.per_source)).transpose()?;
     let exported = convert(&bytes, precision, |meta| {
         if let Some(calibrated) = calibrated {
             *meta = calibrated;

@@ -39,21 +39,26 @@ fn filter_colour<B: Backend>(i: Tensor<B, 4>, eps: f64, window: &Window<B>) -> T
         corr.sub(means[j].clone().mul(means[k].clone()))
     };
     let (c00, c01, c02, c11, c12, c22) = (cov(0, 0), cov(0, 1), cov(0, 2), cov(1, 1), cov(1, 2), cov(2, 2));
-    let covs = [[&c00, &c01, &c02], [&c01, &c11, &c12], [&c02, &c12, &c22]];
-    let s = |j: usize, k: usize| {
-        let value = covs[j][k].clone();
-        if j == k { value.add_scalar(eps) } else { value }
-    };
-    // The inverse of a symmetric 3x3 matrix by its adjugate, whose entries are cofactors.
-    let minor = |a: usize, b: usize, c: usize, d: usize| s(a, b).mul(s(c, d)).sub(s(a, d).mul(s(c, b)));
-    let (i00, i01, i02) = (minor(1, 1, 2, 2), minor(0, 2, 2, 1), minor(0, 1, 1, 2));
-    let (i11, i12, i22) = (minor(0, 0, 2, 2), minor(0, 0, 1, 2).neg(), minor(0, 0, 1, 1));
-    let det = s(0, 0).mul(i00.clone()).add(s(0, 1).mul(i01.clone())).add(s(0, 2).mul(i02.clone()));
+    let (d0, s11, s22) = (c00.add_scalar(eps), c11.add_scalar(eps), c22.add_scalar(eps));
+    // The inverse by an LDL^T factorisation: across an edge the channels move together, the matrix is singular but for
+    // eps, and the determinant of the textbook formula would drown in rounding.
+    let (l10, l20) = (c01.clone().div(d0.clone()), c02.clone().div(d0.clone()));
+    let d1 = s11.sub(l10.clone().mul(c01.clone()));
+    let below = c12.clone().sub(l20.clone().mul(c01.clone()));
+    let l21 = below.clone().div(d1.clone());
+    let d2 = s22.sub(l20.clone().mul(c02.clone())).sub(l21.clone().mul(below));
+    let m20 = l10.clone().mul(l21.clone()).sub(l20);
+    let i22 = d2.recip();
+    let (i12, i02) = (l21.clone().neg().mul(i22.clone()), m20.clone().mul(i22.clone()));
+    let i11 = d1.clone().recip().sub(l21.clone().mul(i12.clone()));
+    let i01 = l10.clone().neg().div(d1.clone()).sub(l21.mul(i02.clone()));
+    let i00 = d0.recip().add(l10.clone().mul(l10).div(d1)).add(m20.mul(i02.clone()));
     let inverse = [[&i00, &i01, &i02], [&i01, &i11, &i12], [&i02, &i12, &i22]];
     let filtered = [0, 1, 2].map(|c| {
         let a = [0, 1, 2].map(|row: usize| {
-            let products = [0, 1, 2].map(|k: usize| inverse[row][k].clone().mul(covs[k][c].clone()));
-            sum3(products).div(det.clone())
+            // (Sigma + eps U)^-1 Sigma = U - eps (Sigma + eps U)^-1
+            let scaled = inverse[row][c].clone().mul_scalar(-eps);
+            if row == c { scaled.add_scalar(1.0) } else { scaled }
         });
         let along = |values: &[Tensor<B, 4>; 3]| sum3([0, 1, 2].map(|k: usize| a[k].clone().mul(values[k].clone())));
         let b = means[c].clone().sub(along(&means));

@@ -1,8 +1,10 @@
 //! Calibration on the validation split: temperature and bias by face size and JPEG quality, and the thresholds of the
 //! bands. Everything is fitted on scores of the whole way that `detect` takes a picture.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::eval::Judged;
-use super::metrics::{Scored, threshold_at_fpr};
+use super::metrics::{Scored, threshold_at_fpr, weighted_auc};
 use super::table::{FAKE, Row, UNKNOWN};
 use crate::detector::{calibrate, find_bucket};
 use crate::report::Quality;
@@ -15,12 +17,17 @@ const FACE_PX: [u32; 2] = [96, 160];
 const JPEG_QUALITY: u8 = 70;
 /// A bucket with fewer pictures of a class takes the fit of all.
 const FEW: usize = 40;
-/// A bucket whose AUC is below this cannot be judged.
-const JUDGED_AUC: f64 = 0.65;
+/// A bucket with pictures of fewer sources in a class says more about these sources than about its quality, and takes the
+/// fit of all too.
+const FEW_SOURCES: usize = 3;
+/// A bucket whose AUC, every source weighing the same, is below this cannot be judged.
+const JUDGED_AUC: f64 = 0.6;
 
 /// One uncalibrated score with what it was made from.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
+    /// Where the picture comes from.
+    pub source: String,
     /// Uncalibrated `p_fake`.
     pub p_fake: f32,
     /// Whether the picture is a fake.
@@ -33,7 +40,10 @@ pub struct Sample {
 pub fn samples(rows: &[Row], judged: &[Judged]) -> Vec<Sample> {
     let labelled = judged.iter().filter(|j| rows[j.row].label != UNKNOWN);
     labelled
-        .filter_map(|j| Some(Sample { p_fake: j.p_fake?, fake: rows[j.row].label == FAKE, quality: j.quality? }))
+        .filter_map(|j| {
+            let row = &rows[j.row];
+            Some(Sample { source: row.source.clone(), p_fake: j.p_fake?, fake: row.label == FAKE, quality: j.quality? })
+        })
         .collect()
 }
 
@@ -52,12 +62,10 @@ pub fn fit(samples: &[Sample]) -> Result<(Vec<CalibrationBucket>, Thresholds)> {
         for jpeg_quality in [[0, JPEG_QUALITY - 1], [JPEG_QUALITY, 100]] {
             let empty = CalibrationBucket { face_px, jpeg_quality, temperature: 1.0, bias: 0.0, judged: true };
             let inside: Vec<Sample> =
-                samples.iter().filter(|s| find_bucket(&[empty], &s.quality).is_some()).copied().collect();
-            let count = |fake: bool| inside.iter().filter(|s| s.fake == fake).count();
-            let own = if count(true).min(count(false)) >= FEW { fit_line(&inside) } else { None };
+                samples.iter().filter(|s| find_bucket(&[empty], &s.quality).is_some()).cloned().collect();
+            let own = if varied(&inside) { fit_line(&inside) } else { None };
             let (temperature, bias) = own.unwrap_or(whole);
-            let scored: Vec<Scored> = inside.iter().map(|s| (s.p_fake, s.fake)).collect();
-            let judged = own.is_none() || super::metrics::auc(&scored).is_none_or(|auc| auc >= JUDGED_AUC);
+            let judged = own.is_none() || balanced_auc(&inside).is_none_or(|auc| auc >= JUDGED_AUC);
             buckets.push(CalibrationBucket { temperature, bias, judged, ..empty });
         }
     }
@@ -75,6 +83,24 @@ pub fn fit(samples: &[Sample]) -> Result<(Vec<CalibrationBucket>, Thresholds)> {
     let tenth = fakes.get(fakes.len() / 10).map_or(0.5, |p| f64::from(*p));
     let no_signs = tenth.min(0.5).min(likely_fake);
     Ok((buckets, Thresholds { likely_fake, auto_scan, no_signs }))
+}
+
+/// Whether both classes have enough pictures of enough sources.
+fn varied(samples: &[Sample]) -> bool {
+    [false, true].into_iter().all(|fake| {
+        let own = samples.iter().filter(|s| s.fake == fake);
+        let sources: BTreeSet<&str> = own.clone().map(|s| s.source.as_str()).collect();
+        own.count() >= FEW && sources.len() >= FEW_SOURCES
+    })
+}
+
+/// AUC with every source weighing the same.
+fn balanced_auc(samples: &[Sample]) -> Option<f64> {
+    let mut counts: BTreeMap<(&str, bool), f64> = BTreeMap::new();
+    samples.iter().for_each(|s| *counts.entry((&s.source, s.fake)).or_default() += 1.0);
+    let weighted: Vec<(f32, bool, f64)> =
+        samples.iter().map(|s| (s.p_fake, s.fake, 1.0 / counts[&(s.source.as_str(), s.fake)])).collect();
+    weighted_auc(&weighted)
 }
 
 /// Temperature and bias that make the log loss smallest, by Newton's method on logit -> a logit + b. `None` unless both
@@ -132,7 +158,7 @@ mod tests {
     fn drawn(count: usize, seed: u64) -> Vec<Sample> {
         let mut rng = at(seed, Stream::Bootstrap, 1, 0);
         (0..count)
-            .map(|_| {
+            .map(|index| {
                 let z = 2.0 * normal(&mut rng);
                 let truth = 1.0 / (1.0 + (-(2.0 * z - 1.0)).exp());
                 let quality = Quality {
@@ -140,7 +166,8 @@ mod tests {
                     jpeg_quality: Some(rng.random_range(30..100)),
                     sharpness: 0.0,
                 };
-                Sample { p_fake: 1.0 / (1.0 + (-z).exp()), fake: rng.random::<f32>() < truth, quality }
+                let source = format!("s{}", index % 4);
+                Sample { source, p_fake: 1.0 / (1.0 + (-z).exp()), fake: rng.random::<f32>() < truth, quality }
             })
             .collect()
     }
@@ -168,6 +195,23 @@ mod tests {
         assert!(flagged_reals(&own, thresholds.auto_scan as f32).unwrap() <= 0.0101);
         assert!(flagged_reals(&own, thresholds.likely_fake as f32).unwrap() <= 0.0501);
         assert!(thresholds.no_signs <= thresholds.likely_fake && thresholds.likely_fake <= thresholds.auto_scan);
+    }
+
+    #[test]
+    fn a_bucket_without_signal_is_not_judged_and_one_of_few_sources_takes_the_fit_of_all() {
+        let small = |s: &Sample| s.quality.face_px < FACE_PX[0];
+        let mut samples = drawn(8000, 5);
+        let plain = fit(&samples).unwrap().0;
+        assert!(plain.iter().all(|bucket| bucket.judged));
+        // Small faces say nothing: their labels are dealt out by place.
+        samples.iter_mut().enumerate().filter(|(_, s)| small(s)).for_each(|(index, s)| s.fake = index % 8 < 4);
+        let buckets = fit(&samples).unwrap().0;
+        assert!(buckets.iter().all(|bucket| bucket.judged == (bucket.face_px[0] != 0)), "{buckets:?}");
+        samples.iter_mut().filter(|s| small(s)).for_each(|s| s.source = "one".into());
+        let buckets = fit(&samples).unwrap().0;
+        assert!(
+            buckets[0].judged && (buckets[0].temperature, buckets[0].bias) == (buckets[1].temperature, buckets[1].bias)
+        );
     }
 
     #[test]

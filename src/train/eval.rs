@@ -524,7 +524,9 @@ mod tests {
     fn the_json_names_what_the_schema_names() {
         let json: serde_json::Value = serde_json::to_value(evaluation()).unwrap();
         assert_eq!(json["schema"], SCHEMA);
-        for key in ["degrade", "by", "value", "n_real", "n_fake", "not_assessed", "auc", "acc", "eer", "ap", "tpr_at_fpr1"] {
+        for key in
+            ["degrade", "by", "value", "n_real", "n_fake", "not_assessed", "auc", "acc", "eer", "ap", "tpr_at_fpr1"]
+        {
             assert!(!json["rows"][0][key].is_null(), "{key}");
         }
         for key in ["ece", "brier", "flagged_reals", "ci95"] {

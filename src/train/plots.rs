@@ -47,12 +47,7 @@ fn save(folder: &Path, name: &str, paint: impl FnOnce(&mut String) -> Drawn) -> 
     write_atomically(&folder.join(name), svg.as_bytes())
 }
 
-fn curves(
-    svg: &mut String,
-    [title, across, up]: [&str; 3],
-    tiers: &[(String, Vec<Scored>)],
-    points: &Points,
-) -> Drawn {
+fn curves(svg: &mut String, [title, across, up]: [&str; 3], tiers: &[(String, Vec<Scored>)], points: &Points) -> Drawn {
     let root = SVGBackend::with_string(svg, (520, 520)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)

@@ -27,9 +27,9 @@ impl Fixture {
             Dtype::U8 => data.iter().map(|b| f32::from(*b)).collect(),
             other => panic!("fixture dtype {other:?}"),
         };
-        let tensors = file.iter().map(|(name, view)| {
-            (name.to_string(), (view.shape().to_vec(), widen(view.dtype(), view.data())))
-        });
+        let tensors = file
+            .iter()
+            .map(|(name, view)| (name.to_string(), (view.shape().to_vec(), widen(view.dtype(), view.data()))));
         Fixture(tensors.collect())
     }
 
