@@ -131,7 +131,7 @@ pub enum DeviceOption {
     Cpu,
     /// LibTorch on the CPU, several times as fast (feature `libtorch`).
     Libtorch,
-    /// Any GPU through WebGPU (feature `wgpu`).
+    /// Any GPU through WebGPU (feature `train-gpu`).
     Gpu,
     /// An NVIDIA GPU (feature `cuda`).
     Cuda,
