@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::backend::DeviceChoice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::weights::Manifest;
 
@@ -30,6 +31,30 @@ enum Command {
     #[cfg(feature = "train")]
     #[command(flatten)]
     Train(train::TrainCommand),
+}
+
+/// Where a model computes, as the commands that only judge let one choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// A GPU when there is a real one, else the CPU
+    Auto,
+    /// The CPU
+    Cpu,
+    /// Any GPU through WebGPU (Vulkan, Metal, DX12)
+    Gpu,
+    /// An NVIDIA GPU
+    Cuda,
+}
+
+impl From<Device> for DeviceChoice {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Auto => DeviceChoice::Auto,
+            Device::Cpu => DeviceChoice::Cpu,
+            Device::Gpu => DeviceChoice::Gpu,
+            Device::Cuda => DeviceChoice::Cuda,
+        }
+    }
 }
 
 /// Exit code when everything was done.

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use walkdir::WalkDir;
 
 use crate::backend::{AnyDetector, DeviceChoice};
-use crate::cli::{self, DONE, FAILED};
+use crate::cli::{self, DONE, Device, FAILED};
 use crate::detector::{self, PrepareConfig, Prepared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::face::SeetaFinder;
@@ -40,29 +40,6 @@ pub struct DetectArgs {
     /// Write one JSON report (schema grnet.report/1) a line
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Device {
-    /// A GPU when there is a real one, else the CPU
-    Auto,
-    /// The CPU
-    Cpu,
-    /// Any GPU through WebGPU (Vulkan, Metal, DX12)
-    Gpu,
-    /// An NVIDIA GPU
-    Cuda,
-}
-
-impl From<Device> for DeviceChoice {
-    fn from(device: Device) -> Self {
-        match device {
-            Device::Auto => DeviceChoice::Auto,
-            Device::Cpu => DeviceChoice::Cpu,
-            Device::Gpu => DeviceChoice::Gpu,
-            Device::Cuda => DeviceChoice::Cuda,
-        }
-    }
 }
 
 /// Files in a folder that are taken for pictures; a file that is named itself is always tried.

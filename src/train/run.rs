@@ -257,10 +257,10 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             return Err(Error::new(ErrorKind::BadUsage, message));
         }
         let averaged = |network: &GrNet<B>| (config.learn.average > 0.0).then(|| network.valid());
-        let mut learner = Learner { average: averaged(&network), network: network.clone(), adam: Adam::default() };
-        let state;
+        let (mut learner, state);
         if inputs.resume {
-            (learner, state) = checkpoint::load(&path, learner, device)?;
+            let blank = Learner { average: averaged(&network), network, adam: Adam::default() };
+            (learner, state) = checkpoint::load(&path, blank, device)?;
             if state.data_sha256 != data_sha256 {
                 watch(Event::Notice("the data differ from those the run began with".into()));
             }

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 
 use super::style;
 use crate::backend::{AnyDetector, DeviceChoice};
-use crate::cli;
+use crate::cli::{self, Device};
 use crate::train::calibrate;
 use crate::train::checkpoint::write_atomically;
 use crate::train::degrade::Tier;
@@ -38,8 +38,8 @@ pub struct EvalArgs {
     #[arg(long, value_delimiter = ',', default_value = "source")]
     by: Vec<String>,
     /// Where to compute
-    #[arg(long, value_enum, default_value_t = EvalDevice::Cpu)]
-    device: EvalDevice,
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
     /// Take all pictures whole as crops
     #[arg(long)]
     cropped: bool,
@@ -70,29 +70,6 @@ impl SplitOption {
             SplitOption::Val => split == Split::Val,
             SplitOption::Test => split == Split::Test,
             SplitOption::All => true,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum EvalDevice {
-    /// The CPU
-    Cpu,
-    /// A real GPU when there is one, else the CPU
-    Auto,
-    /// Any GPU through WebGPU
-    Gpu,
-    /// An NVIDIA GPU
-    Cuda,
-}
-
-impl From<EvalDevice> for DeviceChoice {
-    fn from(device: EvalDevice) -> Self {
-        match device {
-            EvalDevice::Cpu => DeviceChoice::Cpu,
-            EvalDevice::Auto => DeviceChoice::Auto,
-            EvalDevice::Gpu => DeviceChoice::Gpu,
-            EvalDevice::Cuda => DeviceChoice::Cuda,
         }
     }
 }
