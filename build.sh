@@ -14,6 +14,7 @@ WEIGHTS=${GRNET_WEIGHTS:-weights} # a folder with grnet.safetensors and grnet.js
 WASM=wasm32-unknown-unknown
 TOOLS=$TARGET/tools
 SITE=dist/site
+EXTENSION=dist/extension # -chromium and -firefox
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "build.sh: $*"; exit 1; }
@@ -26,6 +27,7 @@ usage: ./build.sh COMMAND
 
   serve [--port N]   build the site and serve it on this machine (default port 8000; 0 takes a free one)
   site               build the static site into dist/site
+  extension          build the browser extension into dist/extension-chromium and dist/extension-firefox, and their zips
   detect PATH...     check photos with the native program; the options are those of `grnet detect`
   test               every check there is: format, lints, unit, parity and GPU tests, the page in a browser
   train-env          prepare .torch/, the LibTorch that the fastest CPU training links against
@@ -125,12 +127,16 @@ check_weights() {
   grep -Eq "\"bytes\": *$(($(wc -c <"$file")))\b" "$manifest" || die "$file is not of the size that $manifest states"
 }
 
-site() {
+wasm() {
   need_wasm_target
   need_wasm_bindgen
   check_weights
   wasm_build cpu
   wasm_build gpu --features wgpu
+}
+
+site() {
+  wasm
   rm -rf "$SITE"
   mkdir -p "$SITE/model"
   cp -R www/index.html www/style.css www/main.js www/icon.svg www/shared "$SITE/"
@@ -140,6 +146,50 @@ site() {
   for file in pkg-cpu/grnet_bg.wasm pkg-gpu/grnet_bg.wasm model/grnet.safetensors; do
     printf '%-26s %9d bytes, %9d gzipped\n' $file "$(wc -c <"$SITE/$file")" "$(gzip -9c "$SITE/$file" | wc -c)"
   done
+}
+
+# ---- Extension -----------------------------------------------------------------------------------------------------
+
+# One classic script of the modules named, in that order: content scripts are no modules. Their imports and `export`s
+# are left out, which holds as long as no two of them use a name twice (node --check in the tests would tell).
+join_modules() {
+  printf '%s\n' '(() => {' \
+    '// A second injection does nothing while the first one lives; after an update of the extension it takes over.' \
+    'if (globalThis.grnet?.()) return;' 'const { runtime } = chrome;' 'globalThis.grnet = () => Boolean(runtime?.id);'
+  sed -E -e '/^import .*;$/d' -e '/^import \{$/,/;$/d' -e 's/^export //' "$@"
+  printf '%s\n' '})();'
+}
+
+# extension_for BROWSER: puts the extension together from the built site and www/extension.
+extension_for() {
+  local out=$EXTENSION-$1 from=www/extension
+  rm -rf "$out"
+  mkdir -p "$out/extension/lib"
+  cp -R "$SITE/shared" "$SITE/pkg-cpu" "$SITE/pkg-gpu" "$SITE/model" "$SITE/icon.svg" "$SITE/style.css" "$out/"
+  cp LICENSE-MIT LICENSE-APACHE "$out/"
+  cp "$from"/{background,engine,options,panel,popup}.js "$from"/{options,panel,popup}.html "$from/extension.css" "$out/extension/"
+  cp "$from"/lib/*.js "$out/extension/lib/"
+  cp -R "$from/icons" "$out/extension/"
+  join_modules "$from"/lib/names.js "$from"/content/{candidates,pictures,badges,main}.js >"$out/extension/content.js"
+  if [[ $1 == chromium ]]; then
+    cp "$from"/{chromium,offscreen}.js "$from/offscreen.html" "$out/extension/"
+    cp "$from/manifest.json" "$out/"
+  else
+    cp "$from/firefox.js" "$out/extension/"
+    cp "$from/firefox/manifest.json" "$out/"
+  fi
+  # The same files give the same archive: names in order, one date for all.
+  find "$out" -exec touch -d '2020-01-01T00:00:00Z' {} +
+  rm -f "$out.zip"
+  (cd "$out" && find . -type f | LC_ALL=C sort | TZ=UTC zip -q -9 -X -@ "../${out##*/}.zip")
+  printf '%-26s %9d bytes\n' "${out##*/}.zip" "$(wc -c <"$out.zip")"
+}
+
+extension() {
+  have zip || debian_install zip || die "zip is missing: install it to pack the extension"
+  site
+  extension_for chromium
+  extension_for firefox
 }
 
 need_server() {
@@ -286,6 +336,7 @@ main() {
   case $command in
     serve) serve "$@" ;;
     site) site ;;
+    extension) extension ;;
     detect) detect "$@" ;;
     test) run_tests ;;
     train-env) train_env ;;

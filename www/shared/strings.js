@@ -141,5 +141,15 @@ export const ENGLISH = Object.freeze({
  * @returns {string}
  */
 export function text(key, values = {}) {
-  return ENGLISH[key].replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  return fill(ENGLISH[key], values);
+}
+
+/**
+ * `words` with `{name}` replaced by `values.name`; unknown marks stay visible.
+ * @param {string} words
+ * @param {Readonly<Record<string, string | number>>} values
+ * @returns {string}
+ */
+export function fill(words, values) {
+  return words.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
