@@ -25,9 +25,14 @@ async function change(changes) {
   await chrome.storage.local.set({ [SETTINGS]: { ...(await read()), ...changes } });
 }
 
+/** The slider's choice; 0 for the model's own threshold, at its lower end. The browser rounds both to its steps. */
+function chosen() {
+  const value = Number(slider.value);
+  return value - Number(slider.min) < Number(slider.step) / 2 ? 0 : value;
+}
+
 function showThreshold() {
-  const own = slider.value === slider.min;
-  find('#threshold-value').textContent = own ? say('optionsThresholdOwn') : Number(slider.value).toFixed(3);
+  find('#threshold-value').textContent = chosen() ? chosen().toFixed(3) : say('optionsThresholdOwn');
 }
 
 /**
@@ -79,7 +84,7 @@ async function draw() {
 }
 
 slider.addEventListener('input', showThreshold);
-slider.addEventListener('change', () => void change({ threshold: slider.value === slider.min ? 0 : Number(slider.value) }));
+slider.addEventListener('change', () => void change({ threshold: chosen() }));
 badges.addEventListener('change', () => void change({ badges: badges.checked }));
 preference.addEventListener('change', () => {
   void change({ preference: /** @type {Settings['preference']} */ (preference.value) });

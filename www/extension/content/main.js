@@ -379,7 +379,7 @@ async function read(url) {
   const source = pageSources.get(url) ?? url;
   if (source.length > MAX_PAGE_BYTES * 2) throw new Error('the picture is too large');
   if (source.startsWith('data:')) return dataBase64(source);
-  const response = await fetch(source, { credentials: 'omit', cache: 'force-cache' });
+  const response = await fetch(source, { credentials: 'omit', redirect: 'error', cache: 'force-cache' });
   const blob = await response.blob();
   if (!response.ok || blob.size > MAX_PAGE_BYTES) throw new Error('the picture is gone or too large');
   /** @type {string} */

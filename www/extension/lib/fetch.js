@@ -1,7 +1,6 @@
 // @ts-check
 // The one place from which the extension reaches the network: GET, without cookies, without referrer, of a picture that
-// the page shows anyway. A redirect sends no more than an <img> of the page could; its target is checked before a byte
-// of the answer is read.
+// the page shows anyway. Redirects are not followed: where they lead can only be seen when it is too late.
 
 import { coded } from '../../shared/messages.js';
 import { refusal } from './policy.js';
@@ -20,13 +19,15 @@ const TIMEOUT_MS = 20_000;
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
 export async function fetchPicture(url, get = fetch) {
-  allowed(url);
+  const why = refusal(url);
+  if (why) throw coded('refused', `this address is not fetched (${why})`);
   /** @type {Response} */
   let response;
   try {
     response = await get(url, {
       credentials: 'omit',
       referrerPolicy: 'no-referrer',
+      redirect: 'manual',
       cache: 'force-cache',
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
@@ -34,7 +35,7 @@ export async function fetchPicture(url, get = fetch) {
     throw coded('unreachable', error instanceof Error ? error.message : String(error));
   }
   try {
-    allowed(response.url || url);
+    if (response.type === 'opaqueredirect') throw coded('refused', 'this address leads to another one, which is not followed');
     if (response.status === 429 || response.status >= 500) throw coded('busy', `status ${response.status}`);
     if (!response.ok) throw coded('refused', `expected status 200, found ${response.status}`);
     const type = (response.headers.get('content-type') ?? '').split(';')[0].trim().toLowerCase();
@@ -44,12 +45,6 @@ export async function fetchPicture(url, get = fetch) {
     void response.body?.cancel().catch(() => {});
     throw error;
   }
-}
-
-/** @param {string} url */
-function allowed(url) {
-  const why = refusal(url);
-  if (why) throw coded('refused', `this address is not fetched (${why})`);
 }
 
 /**
