@@ -434,7 +434,7 @@ test('above the threshold: badge, number on the button, and nothing on the other
   // Each flagged picture that is in view carries a badge, no other does.
   const flaggedUrls = flagged.map(({ url }) => url);
   await page.bringToFront();
-  await page.evaluate(() => document.querySelector('#a200').scrollIntoView());
+  await page.evaluate(() => document.querySelector('#picture').scrollIntoView({ block: 'center' }));
   await sleep(400);
   const inView = await page.$$eval(
     'img, image',

@@ -144,7 +144,9 @@ export function start(engine) {
       const { report, failure, autoScan } = outcome;
       await verdicts.put(`${report.model.id}/${report.file.sha256}`, { report, failure, autoScan });
     }
-    const record = recordOf(job, outcome);
+    // The page's own picture, out of reach for the page's own means too (its policy forbids them): ask for the host.
+    const locked = outcome.kind === 'unreachable' && job.inPage && !job.permitted && !PAGE_PICTURE.test(job.url);
+    const record = locked ? recordOf(job, null, 'blocked') : recordOf(job, outcome);
     await records.put(recordKey(job), record);
     await showOn(job, record);
   }
@@ -241,11 +243,12 @@ export function start(engine) {
       const why = inPage ? null : refusal(url);
       const own = !inPage && !why && new URL(url).origin === new URL(pageUrl).origin;
       const host = inPage || why ? '' : new URL(url).host;
+      const permitted = !inPage && !why && (await mayFetch(url));
       /** @type {Job} */
-      const job = { ...where, id: recordKey({ ...where, url }), host, asked, url, inPage: inPage || own };
+      const job = { ...where, id: recordKey({ ...where, url }), host, asked, url, inPage: inPage || own, permitted };
       let record = recordOf(job, null);
       if (why) record = recordOf(job, { kind: 'refused', message: why });
-      else if (!job.inPage && !(await mayFetch(url))) record = recordOf(job, null, 'blocked');
+      else if (!job.inPage && !permitted) record = recordOf(job, null, 'blocked');
       else wanted.push(job);
       await records.put(recordKey(job), record);
       if (record.state !== 'waiting') results.push({ url, words: wordsFor(record, chosen, asked), final: true });
@@ -353,8 +356,9 @@ export function start(engine) {
     const wanted = [];
     for (const [key, record] of await records.entries()) {
       if (record.state !== 'blocked' || !(await permissions.contains({ origins: [sitePattern(record.url)] }))) continue;
-      await records.put(key, recordOf(record.job, null));
-      wanted.push(record.job);
+      const job = { ...record.job, permitted: true };
+      await records.put(key, recordOf(job, null));
+      wanted.push(job);
     }
     await enqueue(wanted);
     return wanted.length;

@@ -45,6 +45,7 @@ const THUMBNAIL_PX = 72;
 export class EngineHost {
   #send;
   #onIdle;
+  #activeTabFetch;
   #client;
   #root;
   /** @type {JobQueue<Job>} */
@@ -79,10 +80,13 @@ export class EngineHost {
    * @param {(message: object) => Promise<any>} options.send to the background; resolves to its answer
    * @param {() => Worker} options.createWorker
    * @param {URL} options.root of the extension
+   * @param {boolean} options.activeTabFetch whether a press of the toolbar button lets all of the extension fetch from the
+   *   site; where it does not, such a fetch would fail, and tell the site the extension's address
    * @param {() => void} [options.onIdle]
    */
-  constructor({ send, createWorker, root, onIdle = () => {} }) {
+  constructor({ send, createWorker, root, activeTabFetch, onIdle = () => {} }) {
     this.#send = send;
+    this.#activeTabFetch = activeTabFetch;
     this.#root = root;
     this.#onIdle = onIdle;
     this.#client = new EngineClient({
@@ -290,7 +294,7 @@ export class EngineHost {
    * @returns {Promise<Uint8Array<ArrayBuffer>>}
    */
   async #bytes(job) {
-    if (!PAGE_PICTURE.test(job.url)) {
+    if (!PAGE_PICTURE.test(job.url) && (job.permitted || this.#activeTabFetch)) {
       try {
         return await fetchPicture(job.url);
       } catch (error) {

@@ -16,6 +16,7 @@ const background = start({
       send: (message) => background.fromEngine(message),
       createWorker: () => new Worker(new URL('../shared/worker.js', import.meta.url), { type: 'module' }),
       root: new URL('../', import.meta.url),
+      activeTabFetch: false,
     });
     return true;
   },

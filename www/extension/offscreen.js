@@ -9,6 +9,7 @@ const host = new EngineHost({
   send: (message) => chrome.runtime.sendMessage(message),
   createWorker: () => new Worker(new URL('../shared/worker.js', import.meta.url), { type: 'module' }),
   root: new URL('../', import.meta.url),
+  activeTabFetch: true,
   onIdle: () => close(), // the background makes a new one when there is work
 });
 

@@ -4,8 +4,9 @@
 
 /** @typedef {{level: string, label: string, title: string}} Words */
 
-/** Below this, only the mark fits. */
-const LABEL_FROM_PX = 140;
+/** Room that a label takes on a picture: its letters on average, and what is around it. On smaller ones the mark stands alone. */
+const LETTER_PX = 7.2;
+const AROUND_PX = 40;
 const EDGE_PX = 4;
 /** A page that keeps taking the badges away is not fought for ever. */
 const MAX_RETURNS = 20;
@@ -17,8 +18,8 @@ const MARKS = { flag: '!', weak: '?', unsure: '?', none: '·', unjudged: '–', 
 const STYLES = {
   host: 'all:initial;position:fixed;inset:0;z-index:2147483647;pointer-events:none;display:block;contain:strict;color-scheme:light',
   badge:
-    'position:absolute;left:0;top:0;box-sizing:border-box;display:flex;align-items:center;gap:5px;max-width:300px;min-height:22px;padding:2px 4px;border-radius:11px;font:600 12px/1.3 system-ui,sans-serif;color:#fff;box-shadow:0 0 0 1.5px #fff,0 1px 5px #0008;will-change:transform',
-  mark: 'flex:none;width:14px;text-align:center;font-weight:800',
+    'position:absolute;left:0;top:0;box-sizing:border-box;display:flex;align-items:center;gap:5px;max-width:300px;min-height:22px;padding:2px 4px;border-radius:12px;font:600 12px/1.3 system-ui,sans-serif;color:#fff;box-shadow:0 0 0 1.5px #fff,0 1px 5px #0008;will-change:transform',
+  mark: 'flex:none;width:14px;text-align:center;font-weight:800;font-size:14px',
   words: 'padding:0 5px 0 0;text-align:left',
 };
 
@@ -144,7 +145,8 @@ export class Badges {
         badge.at = null;
         continue;
       }
-      const text = badge.open ? badge.words.title : box.width >= LABEL_FROM_PX ? badge.words.label : '';
+      const { title, label } = badge.words;
+      const text = badge.open ? title : box.width >= label.length * LETTER_PX + AROUND_PX ? label : '';
       if (badge.text.textContent !== text) badge.text.textContent = text;
       badge.text.style.display = text ? 'inline' : 'none';
       const left = Math.max(EDGE_PX, Math.min(box.left + EDGE_PX, innerWidth - (badge.open ? 304 : 30)));

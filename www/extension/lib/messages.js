@@ -25,8 +25,8 @@ export * from './names.js';
 /**
  * What is to be checked, and for whom. `page` names one life of a document, so that results never reach its successor.
  * @typedef {{id: string, host: string, asked: boolean, url: string, tabId: number, frameId: number, page: string,
- *   inPage: boolean, keep: boolean}} Job `inPage`: the page itself can read it; `keep`: the verdict may be kept on disk
- *   (not in private windows)
+ *   inPage: boolean, permitted: boolean, keep: boolean}} Job `inPage`: the page itself can read it; `permitted`: the user
+ *   allowed its host for good; `keep`: the verdict may be kept on disk (not in private windows)
  */
 /** @typedef {import('../../shared/messages.js').Report} Report */
 /**
