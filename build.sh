@@ -87,6 +87,8 @@ find_browser() {
   return 1
 }
 
+find_firefox() { command -v firefox-esr || command -v firefox; }
+
 # A Vulkan driver in software: what the GPU tests run on where there is no GPU.
 find_lavapipe() { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null; }
 
@@ -127,16 +129,12 @@ check_weights() {
   grep -Eq "\"bytes\": *$(($(wc -c <"$file")))\b" "$manifest" || die "$file is not of the size that $manifest states"
 }
 
-wasm() {
+site() {
   need_wasm_target
   need_wasm_bindgen
   check_weights
   wasm_build cpu
   wasm_build gpu --features wgpu
-}
-
-site() {
-  wasm
   rm -rf "$SITE"
   mkdir -p "$SITE/model"
   cp -R www/index.html www/style.css www/main.js www/icon.svg www/shared "$SITE/"
@@ -181,12 +179,13 @@ extension_for() {
   # The same files give the same archive: names in order, one date for all.
   find "$out" -exec touch -d '2020-01-01T00:00:00Z' {} +
   rm -f "$out.zip"
+  have zip || { say "zip is missing: $out is built, but not packed"; return; }
   (cd "$out" && find . -type f | LC_ALL=C sort | TZ=UTC zip -q -9 -X -@ "../${out##*/}.zip")
   printf '%-26s %9d bytes\n' "${out##*/}.zip" "$(wc -c <"$out.zip")"
 }
 
 extension() {
-  have zip || debian_install zip || die "zip is missing: install it to pack the extension"
+  have zip || debian_install zip || true
   site
   extension_for chromium
   extension_for firefox
@@ -271,6 +270,13 @@ page_tests() {
     node --test --test-reporter=spec tests/js/e2e.mjs
 }
 
+extension_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/extension.e2e.mjs; }
+
+# Chromium draws the pictures.
+firefox_tests() {
+  GRNET_FIREFOX=$FIREFOX GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/firefox.e2e.mjs
+}
+
 run_tests() {
   local native=(--locked --profile ci --features wgpu,train)
   need_wasm_target
@@ -286,18 +292,25 @@ run_tests() {
   suite "tests, native" cargo test "${native[@]}"
   ignored_tests
   if need_node; then
-    check "types of the page" node_modules/.bin/tsc -p .
-    suite "tests of the page's parts" node --test --test-reporter=spec tests/js/*.test.mjs
+    check "types of page and extension" node_modules/.bin/tsc -p .
+    suite "tests of the parts of page and extension" node --test --test-reporter=spec tests/js/*.test.mjs
   else
     skip "tests of the page" "node or npm is missing"
   fi
-  check "site" ./build.sh site # a process of its own: inside a condition bash forgets set -e
+  check "site and extension" ./build.sh extension # a process of its own: inside a condition bash forgets set -e
   BROWSER=$(find_browser || { debian_install chromium fonts-dejavu-core && find_browser; } || true)
   if [[ -n $BROWSER && -d node_modules ]]; then
     check "native program" cargo build "${native[@]}"
     suite "page, end to end" page_tests
+    suite "extension in Chromium" extension_tests
+    FIREFOX=$(find_firefox || { debian_install firefox-esr && find_firefox; } || true)
+    if [[ -n $FIREFOX ]]; then
+      suite "extension in Firefox" firefox_tests
+    else
+      skip "extension in Firefox" "no Firefox"
+    fi
   else
-    skip "page, end to end" "no Chromium or Chrome, or no node"
+    skip "page and extension, end to end" "no Chromium or Chrome, or no node"
   fi
   say ""
   for trouble in "${TROUBLES[@]+"${TROUBLES[@]}"}"; do say "failed: $trouble"; done
