@@ -272,7 +272,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             if config.model.measure_gain {
                 config.model.network.residual_gain = measure_gain::<B>(maker, &config, device)?;
             }
-            settle_norm(&mut network, maker, &config, device)?;
+            settle_norm(&network, maker, &config, device)?;
             learner = Learner { average: averaged(&network), network, adam: Adam::default() };
             let model = &config.model.network;
             state = State::new(config.to_toml()?, data_sha256, model.w_spatial, model.residual_gain);
@@ -494,7 +494,7 @@ fn write_line(log: &mut fs::File, line: &Line) -> Result<()> {
 /// Lets the normalisation statistics see the training data before they are frozen: those that come with a trunk belong to
 /// photographs, and the residual looks nothing like one.
 fn settle_norm<B: AutodiffBackend>(
-    network: &mut GrNet<B>,
+    network: &GrNet<B>,
     maker: &BatchMaker,
     config: &TrainConfig,
     device: &B::Device,
@@ -502,14 +502,16 @@ fn settle_norm<B: AutodiffBackend>(
     if !config.learn.freeze_norm {
         return Ok(());
     }
-    network.set_frozen_norm(false);
+    // Without gradients: a graph that is never walked back is never freed. The clone shares the running statistics.
+    let mut watching = network.clone().no_grad();
+    watching.set_frozen_norm(false);
     for step in 0..config.learn.settle_steps {
         let batch = maker.batch(step, config.side_px(0.0))?;
         let unit = input::batch_unit::<B::InnerBackend>(&batch.crops, device);
         let residual = mte::tensor::residual(unit.clone(), &config.model.mte);
         let rgb = input::normalise(unit);
         // Running statistics move as a side effect; the output is of no interest.
-        network.forward(&config.model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
+        watching.forward(&config.model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
     }
     Ok(())
 }
