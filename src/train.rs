@@ -4,6 +4,7 @@
 //! [`prepare`] cuts faces once into a pack; [`batch`] makes pairs of real and fake crops from it on the fly (with fakes
 //! forged from reals, augmented and degraded alike); [`run`] learns, measures and keeps checkpoints.
 
+pub mod audit;
 pub mod augment;
 pub mod batch;
 pub mod calibrate;
@@ -14,6 +15,7 @@ pub mod degrade;
 pub mod eval;
 pub mod export;
 pub mod forge;
+pub mod layout;
 pub mod metrics;
 pub mod optim;
 pub mod pack;
