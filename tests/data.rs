@@ -323,7 +323,7 @@ fn near_duplicates_go_the_training_row_first_and_lookalike_hashes_stay() {
 fn the_audit_sees_a_short_cut_in_files_and_its_absence() {
     let folder = folder("audit");
     let mut table = String::from("path,label,source,generator,group,split,crop\n");
-    for index in 0..160 {
+    for index in 0..320 {
         let (fake, foul) = (index % 2, index % 4 / 2);
         // In the foul pair of sources fakes are larger; in the fair one they are not.
         let side = if foul == 1 && fake == 1 { 90 } else { 72 };
@@ -332,7 +332,9 @@ fn the_audit_sees_a_short_cut_in_files_and_its_absence() {
         table += &format!("{index}.jpg,{fake},{source},,g{index},train,whole\n");
     }
     std::fs::write(folder.join("table.csv"), table).unwrap();
-    run(&folder, "pack", usize::MAX).unwrap();
+    let data = layout::read(&folder.join("table.csv"), Layout::Csv).unwrap();
+    let config = PrepareConfig { keep_duplicates: true, ..PrepareConfig::default() };
+    prepare(&data, &folder.join("pack"), &config, &AtomicBool::new(false), |_, _| {}).unwrap();
     let audits = audit(&Pack::open(&folder.join("pack")).unwrap(), &TrainConfig::default()).unwrap();
     let of = |name: &str| audits.iter().find(|pair| pair.fake == name && pair.real == name).unwrap();
     assert_eq!(of("foul").before, 1.0, "{audits:?}");
