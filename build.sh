@@ -231,7 +231,7 @@ rustfmt_tools() { rustfmt --edition 2024 --config-path . --check tools/serve.rs;
 page_tests() {
   need_server
   GRNET_BROWSER=$BROWSER GRNET_SERVER=$SERVER GRNET_BIN=$TARGET/ci/grnet GRNET_MODEL=$WEIGHTS/grnet.safetensors \
-    node --test --test-reporter=spec tests/js/e2e.mjs
+    node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
 
 run_tests() {

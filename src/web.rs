@@ -13,7 +13,7 @@ use crate::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
 use crate::face::SeetaFinder;
 use crate::photo::Rgb8;
 use crate::report::{ModelInfo, Report};
-use crate::weights::ModelMeta;
+use crate::weights::{ModelMeta, Thresholds};
 
 /// What this build computes on: one build a device, so that a page fetches only what it needs.
 const DEVICE: DeviceChoice = if cfg!(feature = "wgpu") { DeviceChoice::Gpu } else { DeviceChoice::Cpu };
@@ -39,14 +39,14 @@ impl Engine {
         Ok(Engine { detector, finder: RefCell::new(finder), last: RefCell::new(None) })
     }
 
-    /// `{model: {id, name, input_px}, backend, origin: {licence, training}}`.
+    /// `{model: {id, name, input_px}, backend, thresholds: {likely_fake, auto_scan, no_signs}, origin: {licence, training}}`.
     ///
     /// # Errors
     /// `internal`, should the values not be expressible in JSON.
     pub fn info(&self) -> Result<JsValue, JsValue> {
-        let ModelMeta { licence, training, .. } = self.detector.meta();
+        let ModelMeta { licence, training, thresholds, .. } = self.detector.meta();
         let origin = Origin { licence, training };
-        to_js(&Info { model: self.detector.model_info(), backend: self.detector.backend(), origin })
+        to_js(&Info { model: self.detector.model_info(), backend: self.detector.backend(), thresholds, origin })
     }
 
     /// Runs filter and network on a known picture: `{ok, filter_max_abs, network_max_abs, message}`.
@@ -138,6 +138,7 @@ pub fn report_html(
 struct Info<'a> {
     model: ModelInfo,
     backend: &'a str,
+    thresholds: &'a Thresholds,
     origin: Origin<'a>,
 }
 

@@ -49,6 +49,9 @@ function setNote(words) {
 function showLoaded(loaded) {
   status.dataset.state = 'ready';
   status.dataset.build = loaded.build;
+  // The scales of all scores show where the bands begin.
+  document.body.style.setProperty('--no-signs', `${loaded.thresholds.no_signs * 100}%`);
+  document.body.style.setProperty('--likely-fake', `${loaded.thresholds.likely_fake * 100}%`);
   setState(() => {
     const { using, note: why } = view.backendInWords(loaded);
     statusText.textContent = `${text('stateReady')} · ${using}`;

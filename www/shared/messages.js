@@ -60,10 +60,11 @@ export const REPORT_SCHEMA = 'grnet.report/1';
  * @typedef {{report: Report, failure: string | null, evidence: (Evidence | null)[]}} Assessment
  */
 /** @typedef {{ok: boolean, filter_max_abs: number, network_max_abs: number, message: string}} SelfCheck */
+/** @typedef {{likely_fake: number, auto_scan: number, no_signs: number}} Thresholds Where the bands begin. */
 /** @typedef {{licence: string, training: Record<string, string>}} Origin Where the weights come from. */
 /**
- * @typedef {{model: ModelInfo, build: Build, backend: string, origin: Origin, note: Note | null, detail: string,
- *   self_check: SelfCheck}} Loaded
+ * @typedef {{model: ModelInfo, build: Build, backend: string, thresholds: Thresholds, origin: Origin, note: Note | null,
+ *   detail: string, self_check: SelfCheck}} Loaded
  */
 /** @typedef {{stage: 'model' | 'cached' | 'preparing' | 'checking', loaded: number, total: number}} Progress */
 /** @typedef {{code: string, message: string, fatal?: boolean}} Failure `fatal`: the worker must be replaced. */

@@ -96,6 +96,7 @@ export const GERMAN = Object.freeze({
 
   score: 'Wert (p_fake)',
   scoreLow: '0: keine Spuren',
+  scoreBetween: 'Striche: hier wechselt das Urteil',
   scoreHigh: '1: starke Spuren',
   scoreAria: 'Wert {score} auf einer Skala von 0, keine Spuren, bis 1, starke Spuren',
   meaningCount: 'Von 1000 unberührten Gesichtern dieser Größe und Kompression bekommen etwa {count} dieses Ergebnis.',

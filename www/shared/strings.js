@@ -101,6 +101,7 @@ export const ENGLISH = Object.freeze({
 
   score: 'Score (p_fake)',
   scoreLow: '0: no traces',
+  scoreBetween: 'lines: where verdicts change',
   scoreHigh: '1: strong traces',
   scoreAria: 'Score {score} on a scale from 0, no traces, to 1, strong traces',
   meaningCount: 'Of 1,000 untouched faces of this size and compression, about {count} get this result.',

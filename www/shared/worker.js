@@ -17,7 +17,7 @@ import { loadModel } from './model.js';
  * What src/web.rs exports.
  * @typedef {object} Engine
  * @property {() => {model: import('./messages.js').ModelInfo, backend: string,
- *   origin: import('./messages.js').Origin}} info
+ *   thresholds: import('./messages.js').Thresholds, origin: import('./messages.js').Origin}} info
  * @property {() => Promise<import('./messages.js').SelfCheck>} self_check
  * @property {(name: string, bytes: Uint8Array, stability?: boolean) =>
  *   Promise<{report: Report, failure: string | null}>} assess
@@ -102,14 +102,14 @@ async function load({ id, preference }) {
     running = await start('cpu', bytes, onStage);
     if (!running.check.ok) throw coded('internal', `self-check: ${running.check.message}`);
   }
-  const { model, backend, origin } = running.started.info();
+  const { model, backend, thresholds, origin } = running.started.info();
   // The digest once more, computed in Rust: it also holds where the browser has no crypto.subtle.
   if (model.id !== manifest.sha256) {
     throw coded('bad_weights', `expected the model with sha-256 ${manifest.sha256}, found ${model.id}`);
   }
   engine = running.started;
   engineCode = running.wasm;
-  return { model, build, backend, origin, note, detail, self_check: running.check };
+  return { model, build, backend, thresholds, origin, note, detail, self_check: running.check };
 }
 
 /**
