@@ -123,7 +123,7 @@ const STYLE: &str = "\
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}body{max-width:52rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.4rem}h2{font-size:1.15rem;margin-top:2rem}.verdict{font-size:1.2rem;font-weight:700;padding:.7rem 1rem;\
 border:2px solid;border-radius:8px}figure{margin:0}.pictures{display:grid;grid-template-columns:repeat(3,1fr);gap:1rem}\
-img{width:100%;border-radius:4px}figcaption{font-size:.85rem}table{border-collapse:collapse;width:100%}\
+img{width:100%;border-radius:4px}figcaption{font-size:.85rem}table{border-collapse:collapse;width:100%;margin-top:.8rem}\
 th,td{text-align:left;vertical-align:top;padding:.25rem .8rem .25rem 0;border-bottom:1px solid #8886;overflow-wrap:anywhere}\
 th{font-weight:500;white-space:nowrap}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.75rem}\
 @media print{body{margin:0;max-width:none}section{break-inside:avoid}}";

@@ -59,7 +59,7 @@ export const GERMAN = Object.freeze({
   gallery: 'Kein Foto zur Hand? Probieren Sie eines von diesen',
   galleryOriginal: 'Porträt',
   galleryForged: 'Fälschung {number}',
-  galleryExplain: 'Ein gemeinfreies Porträt der NASA und Fälschungen, die unser eigenes Programm daraus gemacht hat: Das Gesicht ist mit einer leicht veränderten Kopie seiner selbst verschmolzen; das hinterlässt die Nähte eines Gesichtstauschs. Sie sind nicht auf Erfolg ausgesucht: Sehen Sie selbst, welche dieses Modell bemerkt.',
+  galleryExplain: 'Ein gemeinfreies Porträt der NASA und Fälschungen, die unser eigenes Programm daraus gemacht hat: Das Gesicht ist mit einer leicht veränderten Kopie seiner selbst verschmolzen; das hinterlässt die Nähte eines Gesichtstauschs. Die erste ist ausgesucht, weil dieses Modell sie bemerkt, die anderen, wie sie kamen.',
   galleryAlt: 'Porträt einer Astronautin, {name}',
 
   bandLikelyFake: 'Zeigt Spuren von Erzeugung oder Manipulation',

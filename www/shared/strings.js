@@ -63,7 +63,7 @@ export const ENGLISH = Object.freeze({
   gallery: 'No photo at hand? Try one of these',
   galleryOriginal: 'Portrait',
   galleryForged: 'Forgery {number}',
-  galleryExplain: 'A NASA portrait in the public domain, and forgeries that our own code made from it: the face is blended with a slightly changed copy of itself, which leaves the seams of a face swap. They were not picked to succeed: see for yourself which of them this model notices.',
+  galleryExplain: 'A NASA portrait in the public domain, and forgeries that our own code made from it: the face is blended with a slightly changed copy of itself, which leaves the seams of a face swap. The first was picked because this model notices it, the others as they came.',
   galleryAlt: 'Portrait of an astronaut, {name}',
   announce: '{name}: {verdict}',
 
