@@ -133,13 +133,26 @@ site() {
   wasm_build gpu --features wgpu
   rm -rf "$SITE"
   mkdir -p "$SITE/model"
-  cp -R www/index.html www/style.css www/main.js www/icon.svg www/shared "$SITE/"
+  cp -R www/index.html www/style.css www/main.js www/sw.js www/manifest.webmanifest www/icon.svg "$SITE/"
+  cp -R www/shared www/page www/gallery "$SITE/"
+  cp tests/pictures/astronaut.jpg "$SITE/gallery/portrait.jpg"
   cp -R "$TARGET/site/pkg-cpu" "$TARGET/site/pkg-gpu" "$SITE/"
   cp "$WEIGHTS/grnet.safetensors" "$WEIGHTS/grnet.json" "$SITE/model/"
+  site_files >"$SITE/files.js"
   local file
   for file in pkg-cpu/grnet_bg.wasm pkg-gpu/grnet_bg.wasm model/grnet.safetensors; do
     printf '%-26s %9d bytes, %9d gzipped\n' $file "$(wc -c <"$SITE/$file")" "$(gzip -9c "$SITE/$file" | wc -c)"
   done
+}
+
+# What the service worker keeps from the start, and a version that changes with any file of the site.
+site_files() {
+  local file version
+  version=$(cd "$SITE" && find . -type f ! -name files.js | LC_ALL=C sort | while read -r file; do sha256 "$file"; done | sha256 /dev/stdin)
+  printf "// Written by build.sh.\nself.SITE = {\n  version: '%s',\n  files: [\n    './',\n" "${version:0:16}"
+  (cd "$SITE" && find . -type f \( -path './shared/*' -o -path './page/*' -o -path './gallery/*.jpg' -o -name main.js \
+    -o -name style.css -o -name icon.svg -o -name manifest.webmanifest \) | LC_ALL=C sort) | sed "s/.*/    '&',/"
+  printf '  ],\n};\n'
 }
 
 need_server() {
@@ -218,7 +231,7 @@ rustfmt_tools() { rustfmt --edition 2024 --config-path . --check tools/serve.rs;
 page_tests() {
   need_server
   GRNET_BROWSER=$BROWSER GRNET_SERVER=$SERVER GRNET_BIN=$TARGET/ci/grnet GRNET_MODEL=$WEIGHTS/grnet.safetensors \
-    node --test --test-reporter=spec tests/js/e2e.mjs
+    node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
 
 run_tests() {

@@ -44,6 +44,9 @@ pub struct ModelMeta {
     pub calibration: Vec<CalibrationBucket>,
     /// Where the bands begin.
     pub thresholds: Thresholds,
+    /// How the bands fell on untouched faces, by quality; what was not counted is not in the list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untouched: Vec<UntouchedOutcomes>,
     /// The classifier's logits on [`crate::detector::known_picture`], for the self-check at load.
     pub known_logits: Vec<f32>,
     /// How the model came about, for people: commit, data, steps, validation figures.
@@ -67,6 +70,28 @@ pub struct CalibrationBucket {
     /// Whether faces of this quality can be judged at all; if not, they are `too_degraded`.
     pub judged: bool,
 }
+
+/// How the bands fell on untouched faces of one quality, counted on the validation split.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct UntouchedOutcomes {
+    /// Longer side of the face box in pixels, from and to, both included.
+    pub face_px: [u32; 2],
+    /// Estimated JPEG quality, from and to, both included.
+    pub jpeg_quality: [u8; 2],
+    /// How many faces were counted.
+    pub faces: u32,
+    /// Share of them called `likely_fake`, 0..1.
+    pub likely_fake: f64,
+    /// Share of them called `inconclusive`, 0..1.
+    pub inconclusive: f64,
+    /// Share of them called `no_signs_found`, 0..1.
+    pub no_signs_found: f64,
+}
+
+/// Share of untouched validation faces to which [`Thresholds::likely_fake`] is fitted, as a bound.
+pub const LIKELY_FAKE_SHARE: f64 = 0.05;
+/// The same for [`Thresholds::auto_scan`].
+pub const AUTO_SCAN_SHARE: f64 = 0.01;
 
 /// Band limits on the calibrated `p_fake`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -98,6 +123,7 @@ impl Default for ModelMeta {
                 judged: true,
             }],
             thresholds: Thresholds { likely_fake: 0.9, auto_scan: 0.97, no_signs: 0.5 },
+            untouched: Vec::new(),
             known_logits: Vec::new(),
             training: BTreeMap::new(),
             licence: "CC-BY-NC-4.0".to_string(),
@@ -106,6 +132,11 @@ impl Default for ModelMeta {
 }
 
 impl ModelMeta {
+    /// Whether scores were fitted to measurements; an untrained or freshly trained model's were not.
+    pub fn is_calibrated(&self) -> bool {
+        self.calibration.iter().any(|bucket| bucket.temperature != 1.0 || bucket.bias != 0.0)
+    }
+
     fn validate(&self) -> Result<()> {
         let check = |good: bool, what: &str, found: String| {
             if good { Ok(()) } else { Err(bad(format!("model metadata: expected {what}, found {found}"))) }
@@ -132,6 +163,11 @@ impl ModelMeta {
         for bucket in &self.calibration {
             let good = bucket.temperature.is_finite() && bucket.temperature > 0.0 && bucket.bias.is_finite();
             check(good, "a finite bias and a temperature above 0", format!("{bucket:?}"))?;
+        }
+        for outcomes in &self.untouched {
+            let shares = [outcomes.likely_fake, outcomes.inconclusive, outcomes.no_signs_found];
+            let good = shares.iter().all(|share| (0.0..=1.0).contains(share)) && shares.iter().sum::<f64>() < 1.001;
+            check(good, "shares of untouched faces that add up to one", format!("{outcomes:?}"))?;
         }
         let t = self.thresholds;
         let ordered = 0.0 <= t.no_signs && t.no_signs <= t.likely_fake && t.likely_fake <= t.auto_scan;

@@ -160,7 +160,9 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
     let plain = convert(model, Precision::F32, |meta| meta.calibration = ModelMeta::default().calibration)?;
     let detector = pollster::block_on(AnyDetector::open(DeviceChoice::Cpu, &plain))?;
     let judged = judge_with_bar(&data, &detector, &CALIBRATION_TIERS, false)?;
-    let (calibration, thresholds) = calibrate::fit(&calibrate::samples(&data.rows, &judged))?;
+    let samples = calibrate::samples(&data.rows, &judged);
+    let (calibration, thresholds) = calibrate::fit(&samples)?;
+    let untouched = calibrate::untouched_outcomes(&samples, &calibration, thresholds);
     for bucket in &calibration {
         eprintln!(
             "faces of {:?} px, JPEG quality {:?}: temperature {:.3}, bias {:.3}{}",
@@ -172,5 +174,5 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
         );
     }
     eprintln!("{thresholds:?}");
-    Ok(ModelMeta { calibration, thresholds, ..ModelFile::parse(model)?.meta })
+    Ok(ModelMeta { calibration, thresholds, untouched, ..ModelFile::parse(model)?.meta })
 }
