@@ -15,6 +15,7 @@ pub mod eval;
 pub mod export;
 pub mod forge;
 pub mod metrics;
+pub mod onnx;
 pub mod optim;
 pub mod pack;
 pub mod pixels;

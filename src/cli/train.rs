@@ -15,13 +15,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::backend::{TrainDevice, TrainJob, train_on};
 use crate::train::checkpoint::write_atomically;
 use crate::train::config::TrainConfig;
-use crate::train::export::{convert, precision_named};
+use crate::train::export::{convert, precision_named, to_onnx};
+use crate::train::onnx::ResidualPlace;
 use crate::train::pack::MANIFEST_FILE;
 use crate::train::prepare::{self, PrepareConfig};
 use crate::train::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
 use crate::train::validate::Validation;
-use crate::weights::Manifest;
-use crate::{Error, ErrorKind, Result};
+use crate::weights::{Manifest, Precision};
+use crate::{Error, ErrorKind, Result, cli};
 
 /// The subcommands of training.
 #[derive(Debug, Subcommand)]
@@ -32,7 +33,7 @@ pub enum TrainCommand {
     Train(TrainArgs),
     /// Measure a model on labelled pictures
     Eval(eval::EvalArgs),
-    /// Write a trained model at another precision, with its manifest
+    /// Write a trained model at another precision, with its manifest, or as ONNX
     Export(ExportArgs),
 }
 
@@ -107,12 +108,18 @@ pub struct ExportArgs {
     /// Model file, or the folder of a run (its best model)
     #[arg(long)]
     pub model: PathBuf,
-    /// File to write; `.json` beside it becomes the manifest
+    /// File to write; `.json` beside a model file becomes its manifest
     #[arg(long)]
     pub out: PathBuf,
-    /// f32, f16 or int8
-    #[arg(long, default_value = "f16")]
-    pub precision: String,
+    /// Model file or ONNX [default: by the ending of --out]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// f32, f16 or int8 [default: f16; ONNX is always f32]
+    #[arg(long)]
+    pub precision: Option<String>,
+    /// ONNX: where the guided residual is computed
+    #[arg(long, value_enum, default_value_t = ResidualPlace::Inside)]
+    pub residual: ResidualPlace,
     /// A new name for the model
     #[arg(long)]
     pub name: Option<String>,
@@ -122,6 +129,23 @@ pub struct ExportArgs {
     /// Pictures of each source that calibration looks at
     #[arg(long, default_value_t = 60)]
     pub per_source: usize,
+}
+
+/// What `grnet export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A model file of grnet
+    Safetensors,
+    /// A graph for other runtimes
+    Onnx,
+}
+
+impl Format {
+    /// By the ending of a file's name: ONNX for `.onnx`, else a model file.
+    fn of(path: &Path) -> Self {
+        let onnx = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
+        if onnx { Format::Onnx } else { Format::Safetensors }
+    }
 }
 
 /// What computes in training.
@@ -316,9 +340,17 @@ fn describe(step: u64, figures: &Validation, best: bool) -> String {
 /// # Errors
 /// `Io` for files, `BadWeights` for what is no model.
 pub fn run_export(args: &ExportArgs) -> Result<()> {
-    let precision = precision_named(&args.precision)?;
+    let format = args.format.unwrap_or_else(|| Format::of(&args.out));
+    let precision = match (format, args.precision.as_deref()) {
+        (Format::Onnx, None | Some("f32")) => Precision::F32,
+        (Format::Onnx, Some(other)) => {
+            let message = format!("expected precision f32 for ONNX, found {other}");
+            return Err(Error::new(ErrorKind::BadUsage, message));
+        }
+        (Format::Safetensors, name) => precision_named(name.unwrap_or("f16"))?,
+    };
     let model = if args.model.is_dir() { RunFolder(args.model.clone()).best() } else { args.model.clone() };
-    let bytes = fs::read(&model).map_err(|e| cannot_read(&model, e))?;
+    let bytes = cli::read(&model)?;
     let calibrated =
         args.calibrate.as_ref().map(|table| eval::calibrated(&bytes, table, args.per_source)).transpose()?;
     let exported = convert(&bytes, precision, |meta| {
@@ -329,12 +361,19 @@ pub fn run_export(args: &ExportArgs) -> Result<()> {
             meta.name = name.clone();
         }
     })?;
+    let exported = match format {
+        Format::Onnx => to_onnx(&exported, args.residual)?,
+        Format::Safetensors => exported,
+    };
     write_atomically(&args.out, &exported)?;
     let file = args.out.file_name().unwrap_or_default().to_string_lossy();
     let manifest = Manifest::of(&file, &exported);
-    let text = serde_json::to_string_pretty(&manifest)
-        .map_err(|e| Error::caused(ErrorKind::Internal, "the manifest as JSON", e))?;
-    write_atomically(&args.out.with_extension("json"), format!("{text}\n").as_bytes())?;
+    // An ONNX file has none: it would displace that of the model file of the same name.
+    if format == Format::Safetensors {
+        let text = serde_json::to_string_pretty(&manifest)
+            .map_err(|e| Error::caused(ErrorKind::Internal, "the manifest as JSON", e))?;
+        write_atomically(&args.out.with_extension("json"), format!("{text}\n").as_bytes())?;
+    }
     println!("{}  {:.1} MB  {}", args.out.display(), exported.len() as f64 / 1e6, manifest.sha256);
     Ok(())
 }
