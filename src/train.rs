@@ -24,5 +24,7 @@ pub mod prepare;
 pub mod rng;
 pub mod run;
 pub mod sampler;
+pub mod start;
 pub mod table;
+pub mod torch;
 pub mod validate;

@@ -20,6 +20,7 @@ use crate::train::onnx::ResidualPlace;
 use crate::train::pack::MANIFEST_FILE;
 use crate::train::prepare::{self, PrepareConfig};
 use crate::train::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
+use crate::train::start::Start;
 use crate::train::validate::Validation;
 use crate::weights::{Manifest, Precision};
 use crate::{Error, ErrorKind, Result, cli};
@@ -82,7 +83,7 @@ pub struct TrainArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t = DeviceOption::Cpu)]
     pub device: DeviceOption,
-    /// ResNet-18 weights both streams start from (torchvision names, safetensors)
+    /// Weights to start from: an earlier model, or torchvision's ResNet-18 for both streams (safetensors or .pth)
     #[arg(long)]
     pub init: Option<PathBuf>,
     /// End after so many minutes
@@ -215,6 +216,7 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
         (None, Some(_)) => config.steps = i64::MAX as u64,
         (None, None) => {}
     }
+    let start = args.init.as_ref().map(|path| cli::read(path).and_then(|bytes| Start::parse(&bytes))).transpose()?;
     let stop = stop_on_ctrl_c()?;
     let pack = if args.data.join(MANIFEST_FILE).exists() {
         args.data.clone()
@@ -223,11 +225,10 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
         make_pack(&args.data, &pack, &PrepareConfig::default(), &stop)?;
         pack
     };
-    let trunk = args.init.as_ref().map(|path| fs::read(path).map_err(|e| cannot_read(path, e))).transpose()?;
     let inputs = Inputs {
         pack,
         folder: RunFolder(args.out.clone()),
-        trunk,
+        start,
         resume: args.resume,
         loader_threads: args.loader_threads,
         commit: commit(),
