@@ -260,13 +260,36 @@ skip() {
   SKIPPED=$((SKIPPED + 1))
 }
 
-# Tests marked `#[ignore]` need a GPU adapter (their names begin with gpu_) or the data folder $GRNET_SHARED.
+# Python with ONNX Runtime, which the tests of the ONNX export compare with.
+need_onnxruntime() {
+  GRNET_PYTHON=${GRNET_PYTHON:-python3}
+  "$GRNET_PYTHON" -c 'import numpy, onnxruntime' 2>/dev/null && return
+  have python3 || return 1
+  GRNET_PYTHON=$TOOLS/onnxruntime/bin/python
+  [[ -x $GRNET_PYTHON ]] || python3 -m venv "$TOOLS/onnxruntime" || return 1
+  "$GRNET_PYTHON" -c 'import numpy, onnxruntime' 2>/dev/null && return
+  say "installing onnxruntime into $TOOLS/onnxruntime"
+  "$GRNET_PYTHON" -m pip install --quiet numpy onnxruntime
+}
+
+onnx_tests() {
+  if ! need_onnxruntime; then
+    skip "ONNX export in ONNX Runtime" "no python3 with onnxruntime"
+    return
+  fi
+  export GRNET_PYTHON
+  suite "ONNX export in ONNX Runtime" cargo test --locked --profile ci --features wgpu,train --test onnx -- --ignored
+  SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
+}
+
+# Tests marked `#[ignore]` need a GPU adapter (their names begin with gpu_), ONNX Runtime (onnxruntime_) or the data folder
+# $GRNET_SHARED.
 ignored_tests() {
-  local filter=()
+  local filter=(--skip onnxruntime_)
   if find_lavapipe || [[ -n ${GRNET_GPU:-} ]]; then
-    [[ -d ${GRNET_SHARED:-../shared} ]] || filter=(gpu_)
+    [[ -d ${GRNET_SHARED:-../shared} ]] || filter+=(gpu_)
   elif [[ -d ${GRNET_SHARED:-../shared} ]]; then
-    filter=(--skip gpu_)
+    filter+=(--skip gpu_)
   else
     return 0
   fi
@@ -304,6 +327,7 @@ run_tests() {
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features --features wgpu -- -D warnings
   suite "tests, native" cargo test "${native[@]}"
   ignored_tests
+  onnx_tests
   if need_node; then
     check "types of page and extension" node_modules/.bin/tsc -p .
     suite "tests of the parts of page and extension" node --test --test-reporter=spec tests/js/*.test.mjs

@@ -16,14 +16,16 @@ use crate::backend::{TrainDevice, TrainJob, train_on};
 use crate::train::audit;
 use crate::train::checkpoint::write_atomically;
 use crate::train::config::TrainConfig;
-use crate::train::export::{convert, precision_named};
+use crate::train::export::{convert, precision_named, to_onnx};
 use crate::train::layout::{self, Dataset, Layout};
+use crate::train::onnx::ResidualPlace;
 use crate::train::pack::{MANIFEST_FILE, Pack};
 use crate::train::prepare::{self, PrepareConfig};
 use crate::train::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
+use crate::train::start::Start;
 use crate::train::validate::Validation;
-use crate::weights::Manifest;
-use crate::{Error, ErrorKind, Result};
+use crate::weights::{Manifest, Precision};
+use crate::{Error, ErrorKind, Result, cli};
 
 /// The subcommands of training.
 #[derive(Debug, Subcommand)]
@@ -34,7 +36,7 @@ pub enum TrainCommand {
     Train(TrainArgs),
     /// Measure a model on labelled pictures
     Eval(eval::EvalArgs),
-    /// Write a trained model at another precision, with its manifest
+    /// Write a trained model at another precision, with its manifest, or as ONNX
     Export(ExportArgs),
 }
 
@@ -89,7 +91,7 @@ pub struct TrainArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t = DeviceOption::Cpu)]
     pub device: DeviceOption,
-    /// ResNet-18 weights both streams start from (torchvision names, safetensors)
+    /// Weights to start from: an earlier model, or torchvision's ResNet-18 for both streams (safetensors or .pth)
     #[arg(long)]
     pub init: Option<PathBuf>,
     /// End after so many minutes
@@ -115,12 +117,18 @@ pub struct ExportArgs {
     /// Model file, or the folder of a run (its best model)
     #[arg(long)]
     pub model: PathBuf,
-    /// File to write; `.json` beside it becomes the manifest
+    /// File to write; `.json` beside a model file becomes its manifest
     #[arg(long)]
     pub out: PathBuf,
-    /// f32, f16 or int8
-    #[arg(long, default_value = "f16")]
-    pub precision: String,
+    /// Model file or ONNX [default: by the ending of --out]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// f32, f16 or int8 [default: f16; ONNX is always f32]
+    #[arg(long)]
+    pub precision: Option<String>,
+    /// ONNX: where the guided residual is computed
+    #[arg(long, value_enum, default_value_t = ResidualPlace::Inside)]
+    pub residual: ResidualPlace,
     /// A new name for the model
     #[arg(long)]
     pub name: Option<String>,
@@ -130,6 +138,23 @@ pub struct ExportArgs {
     /// Pictures of each source that calibration looks at
     #[arg(long, default_value_t = 60)]
     pub per_source: usize,
+}
+
+/// What `grnet export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A model file of grnet
+    Safetensors,
+    /// A graph for other runtimes
+    Onnx,
+}
+
+impl Format {
+    /// By the ending of a file's name: ONNX for `.onnx`, else a model file.
+    fn of(path: &Path) -> Self {
+        let onnx = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
+        if onnx { Format::Onnx } else { Format::Safetensors }
+    }
 }
 
 /// What computes in training.
@@ -212,6 +237,7 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
         (None, Some(_)) => config.steps = i64::MAX as u64,
         (None, None) => {}
     }
+    let start = args.init.as_ref().map(|path| cli::read(path).and_then(|bytes| Start::parse(&bytes))).transpose()?;
     let stop = stop_on_ctrl_c()?;
     let pack = if args.data.join(MANIFEST_FILE).exists() {
         args.data.clone()
@@ -220,11 +246,10 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
         make_pack(&layout::read(&args.data, Layout::Auto)?, &pack, &PrepareConfig::default(), &stop)?;
         pack
     };
-    let trunk = args.init.as_ref().map(|path| fs::read(path).map_err(|e| cannot_read(path, e))).transpose()?;
     let inputs = Inputs {
         pack,
         folder: RunFolder(args.out.clone()),
-        trunk,
+        start,
         resume: args.resume,
         loader_threads: args.loader_threads,
         commit: commit(),
@@ -337,9 +362,17 @@ fn describe(step: u64, figures: &Validation, best: bool) -> String {
 /// # Errors
 /// `Io` for files, `BadWeights` for what is no model.
 pub fn run_export(args: &ExportArgs) -> Result<()> {
-    let precision = precision_named(&args.precision)?;
+    let format = args.format.unwrap_or_else(|| Format::of(&args.out));
+    let precision = match (format, args.precision.as_deref()) {
+        (Format::Onnx, None | Some("f32")) => Precision::F32,
+        (Format::Onnx, Some(other)) => {
+            let message = format!("expected precision f32 for ONNX, found {other}");
+            return Err(Error::new(ErrorKind::BadUsage, message));
+        }
+        (Format::Safetensors, name) => precision_named(name.unwrap_or("f16"))?,
+    };
     let model = if args.model.is_dir() { RunFolder(args.model.clone()).best() } else { args.model.clone() };
-    let bytes = fs::read(&model).map_err(|e| cannot_read(&model, e))?;
+    let bytes = cli::read(&model)?;
     let calibrated =
         args.calibrate.as_ref().map(|table| eval::calibrated(&bytes, table, args.per_source)).transpose()?;
     let exported = convert(&bytes, precision, |meta| {
@@ -350,12 +383,19 @@ pub fn run_export(args: &ExportArgs) -> Result<()> {
             meta.name = name.clone();
         }
     })?;
+    let exported = match format {
+        Format::Onnx => to_onnx(&exported, args.residual)?,
+        Format::Safetensors => exported,
+    };
     write_atomically(&args.out, &exported)?;
     let file = args.out.file_name().unwrap_or_default().to_string_lossy();
     let manifest = Manifest::of(&file, &exported);
-    let text = serde_json::to_string_pretty(&manifest)
-        .map_err(|e| Error::caused(ErrorKind::Internal, "the manifest as JSON", e))?;
-    write_atomically(&args.out.with_extension("json"), format!("{text}\n").as_bytes())?;
+    // An ONNX file has none: it would displace that of the model file of the same name.
+    if format == Format::Safetensors {
+        let text = serde_json::to_string_pretty(&manifest)
+            .map_err(|e| Error::caused(ErrorKind::Internal, "the manifest as JSON", e))?;
+        write_atomically(&args.out.with_extension("json"), format!("{text}\n").as_bytes())?;
+    }
     println!("{}  {:.1} MB  {}", args.out.display(), exported.len() as f64 / 1e6, manifest.sha256);
     Ok(())
 }

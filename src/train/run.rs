@@ -23,11 +23,12 @@ use super::optim::{Adam, freeze_stages, move_average};
 use super::pack::{MANIFEST_FILE, Pack};
 use super::rng::{Stream, TrainRng, at, between, normal};
 use super::sampler::Sampler;
+use super::start::Start;
 use super::validate::{Validation, ValidationSet};
 use crate::nn::GrNet;
 use crate::nn::afm::stream_weights;
 use crate::nn::resnet::FEATURES;
-use crate::weights::{ModelMeta, Precision, fill_module, load_trunk, sha256_hex};
+use crate::weights::{ModelFile, ModelMeta, Precision, fill_module, load_trunk, sha256_hex};
 use crate::{Error, ErrorKind, Result, input, mte};
 
 /// Where a run's files are.
@@ -152,8 +153,8 @@ pub struct Inputs {
     pub pack: PathBuf,
     /// Folder of the run.
     pub folder: RunFolder,
-    /// A torchvision ResNet-18 state dict in safetensors form, for both trunks; absent: random start.
-    pub trunk: Option<Vec<u8>>,
+    /// Weights to start from; absent: random start.
+    pub start: Option<Start>,
     /// Go on from the folder's checkpoint.
     pub resume: bool,
     /// Threads of the loader.
@@ -260,7 +261,8 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
                 format!("expected a folder without a run, found {}: resume it or take another", path.display());
             return Err(Error::new(ErrorKind::BadUsage, message));
         }
-        let averaged = |network: &GrNet<B>| (config.learn.average > 0.0).then(|| network.valid());
+        let average = config.learn.average;
+        let averaged = |network: &GrNet<B>| (average > 0.0).then(|| network.valid());
         let (mut learner, state);
         if inputs.resume {
             let blank = Learner { average: averaged(&network), network, adam: Adam::default() };
@@ -269,14 +271,23 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
                 watch(Event::Notice("the data differ from those the run began with".into()));
             }
         } else {
-            if let Some(trunk) = &inputs.trunk {
-                network.spatial = load_trunk(network.spatial, trunk)?;
-                network.residual = load_trunk(network.residual, trunk)?;
+            match &inputs.start {
+                Some(Start::Model(model)) => {
+                    network = model.fill(network)?;
+                    watch(Event::Notice(format!("starts from the model {}", model.meta.name)));
+                    adopt(&mut config, model, watch);
+                }
+                other => {
+                    if let Some(Start::Trunk(tensors)) = other {
+                        network.spatial = load_trunk(network.spatial, tensors)?;
+                        network.residual = load_trunk(network.residual, tensors)?;
+                    }
+                    if config.model.measure_gain {
+                        config.model.network.residual_gain = measure_gain::<B>(maker, &config, device)?;
+                    }
+                    settle_norm(&network, maker, &config, device)?;
+                }
             }
-            if config.model.measure_gain {
-                config.model.network.residual_gain = measure_gain::<B>(maker, &config, device)?;
-            }
-            settle_norm(&network, maker, &config, device)?;
             learner = Learner { average: averaged(&network), network, adam: Adam::default() };
             let model = &config.model.network;
             state = State::new(config.to_toml()?, data_sha256, model.w_spatial, model.residual_gain);
@@ -486,6 +497,16 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             record("validation_worst_source_auc", format!("{:.4}", figures.worst_source));
         }
         finish_model(&network, &meta, Precision::F32)
+    }
+}
+
+/// What weights of an earlier model were trained with and would not fit without.
+fn adopt(config: &mut TrainConfig, model: &ModelFile, watch: &mut dyn FnMut(Event)) {
+    config.model.network.residual_gain = model.meta.network.residual_gain;
+    config.model.network.w_spatial = model.meta.network.w_spatial;
+    if config.model.mte != model.meta.mte {
+        let (found, used) = (&model.meta.mte, &config.model.mte);
+        watch(Event::Notice(format!("the start model was trained with {found:?}, this run uses {used:?}")));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cli::{self, Device};
 use crate::train::calibrate;
 use crate::train::checkpoint::write_atomically;
 use crate::train::degrade::Tier;
-use crate::train::eval::{By, Evaluation, Judged, evaluate, judge};
+use crate::train::eval::{By, Evaluation, Judged, changes, evaluate, judge};
 use crate::train::export::convert;
 use crate::train::layout::{self, Dataset, Layout};
 use crate::train::plots;
@@ -29,6 +29,9 @@ pub struct EvalArgs {
     /// Model file [default: the shipped weights/grnet.safetensors]
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Also say how many verdicts change against this model file
+    #[arg(long, value_name = "MODEL")]
+    against: Option<PathBuf>,
     /// Which rows
     #[arg(long, value_enum, default_value_t = SplitOption::Test)]
     split: SplitOption,
@@ -85,12 +88,20 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let data = rows_of(&args.data, |split| args.split.holds(split))?;
     let rows = &data.rows;
     let model = cli::read_model(args.model.as_deref())?;
+    let other = args.against.as_deref().map(|path| cli::read_model(Some(path))).transpose()?;
     let detector = pollster::block_on(AnyDetector::open(args.device.into(), &model))?;
     let judged = judge_with_bar(&data, &detector, &tiers, args.cropped)?;
     let thresholds = ModelFile::parse(&model)?.meta.thresholds;
     let evaluation = evaluate(rows, &judged, &by, detector.model_info(), thresholds);
     print!("{}", evaluation.text());
     list_not_assessed(&evaluation);
+    if let Some(other) = other {
+        let other = pollster::block_on(AnyDetector::open(args.device.into(), &other))?;
+        let name = other.model_info().name;
+        for change in changes(&judged, &judge_with_bar(&args.data, &rows, &other, &tiers, args.cropped)?) {
+            println!("{:<7} against {name}: {}", change.degrade, change.text());
+        }
+    }
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&evaluation)
             .map_err(|e| Error::caused(ErrorKind::Internal, "the evaluation as JSON", e))?;
