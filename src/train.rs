@@ -23,5 +23,6 @@ pub mod prepare;
 pub mod rng;
 pub mod run;
 pub mod sampler;
+pub mod system;
 pub mod table;
 pub mod validate;
