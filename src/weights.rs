@@ -15,7 +15,6 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::mte::GuidedFilterConfig;
-use crate::nn::resnet::ResNet18;
 use crate::nn::{GrNet, GrNetConfig};
 
 /// Value of [`ModelMeta::format`].
@@ -238,13 +237,14 @@ fn quantise(values: &[f32], channels: usize) -> (Vec<u8>, Vec<f32>) {
     (bytes.collect(), scales)
 }
 
-/// Loads a trunk from a torchvision `resnet18` state dict in safetensors form; its classifier is ignored.
+/// Loads a module from a safetensors file with torchvision's names, for example a trunk from a `resnet18` state dict;
+/// tensors that the module lacks, such as that one's classifier, are ignored.
 ///
 /// # Errors
 /// [`ErrorKind::BadWeights`] for a missing or misshapen tensor.
-pub fn load_trunk<B: Backend>(trunk: ResNet18<B>, bytes: &[u8]) -> Result<ResNet18<B>> {
+pub fn load_module<B: Backend, M: Module<B>>(module: M, bytes: &[u8]) -> Result<M> {
     let tensors = Tensors::parse(bytes)?;
-    fill_module(trunk, &mut |name, shape| tensors.get(name, shape))
+    fill_module(module, &mut |name, shape| tensors.get(name, shape))
 }
 
 /// The file that stands beside a model file and names it.

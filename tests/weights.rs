@@ -9,7 +9,7 @@ use grnet::ErrorKind;
 use grnet::backend::Cpu;
 use grnet::detector::Detector;
 use grnet::nn::GrNet;
-use grnet::weights::{Manifest, ModelFile, ModelMeta, Precision, fill_module, load_trunk, read_module, write_model};
+use grnet::weights::{Manifest, ModelFile, ModelMeta, Precision, fill_module, load_module, read_module, write_model};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 fn network(meta: &ModelMeta) -> GrNet<Cpu> {
@@ -167,7 +167,7 @@ fn trunk_loads_from_a_torchvision_state_dict_in_another_precision() {
     stored.push(("fc.bias".to_string(), vec![1], vec![0; 4]));
     let views = stored.iter().map(|(n, s, b)| (n.as_str(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
     let bytes = safetensors::serialize(views, None).unwrap();
-    let loaded = load_trunk(grnet::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &bytes).unwrap();
+    let loaded = load_module(grnet::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &bytes).unwrap();
     let mut tensors = 0;
     read_module(&loaded, &mut |name, shape, values| {
         assert_eq!(values, manifest.weights(&format!("net.{name}"), shape), "{name}");

@@ -1,5 +1,6 @@
-//! `grnet prepare`, `grnet train`, `grnet eval` and `grnet export`: options, progress on the terminal, Ctrl-C.
+//! `grnet prepare`, `grnet train`, `grnet eval`, `grnet export` and `grnet compare`: options, progress on the terminal, Ctrl-C.
 
+pub mod compare;
 pub mod eval;
 
 use std::fs;
@@ -34,6 +35,8 @@ pub enum TrainCommand {
     Eval(eval::EvalArgs),
     /// Write a trained model at another precision, with its manifest
     Export(ExportArgs),
+    /// Train and measure the systems of the paper's tables on the same data with the same budget
+    Compare(compare::CompareArgs),
 }
 
 /// Runs one of them.
@@ -46,6 +49,7 @@ pub fn run_command(command: &TrainCommand) -> Result<()> {
         TrainCommand::Train(args) => run_train(args),
         TrainCommand::Eval(args) => eval::run(args),
         TrainCommand::Export(args) => run_export(args),
+        TrainCommand::Compare(args) => compare::run(args),
     }
 }
 
@@ -174,6 +178,15 @@ fn make_pack(table: &Path, folder: &Path, config: &PrepareConfig, stop: &AtomicB
     Ok(())
 }
 
+/// `data` if it is a pack already; otherwise the pack of that table, made in `folder` (or left there by an earlier call).
+fn pack_of(data: &Path, folder: &Path, stop: &AtomicBool) -> Result<PathBuf> {
+    if data.join(MANIFEST_FILE).exists() {
+        return Ok(data.to_path_buf());
+    }
+    make_pack(data, folder, &PrepareConfig::default(), stop)?;
+    Ok(folder.to_path_buf())
+}
+
 /// `grnet train`.
 ///
 /// # Errors
@@ -192,13 +205,7 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
         (None, None) => {}
     }
     let stop = stop_on_ctrl_c()?;
-    let pack = if args.data.join(MANIFEST_FILE).exists() {
-        args.data.clone()
-    } else {
-        let pack = args.out.join("pack");
-        make_pack(&args.data, &pack, &PrepareConfig::default(), &stop)?;
-        pack
-    };
+    let pack = pack_of(&args.data, &args.out.join("pack"), &stop)?;
     let trunk = args.init.as_ref().map(|path| fs::read(path).map_err(|e| cannot_read(path, e))).transpose()?;
     let inputs = Inputs {
         pack,

@@ -26,7 +26,7 @@ use super::validate::{Validation, ValidationSet};
 use crate::nn::GrNet;
 use crate::nn::afm::stream_weights;
 use crate::nn::recipe::Scheme;
-use crate::weights::{ModelMeta, Precision, load_trunk, sha256_hex};
+use crate::weights::{ModelMeta, Precision, load_module, sha256_hex};
 use crate::{Error, ErrorKind, Result, input, mte};
 
 /// Where a run's files are.
@@ -242,8 +242,8 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             }
         } else {
             if let Some(trunk) = &inputs.trunk {
-                network.spatial = load_trunk(network.spatial, trunk)?;
-                network.residual = load_trunk(network.residual, trunk)?;
+                network.spatial = load_module(network.spatial, trunk)?;
+                network.residual = load_module(network.residual, trunk)?;
             }
             if config.model.measure_gain {
                 config.model.network.residual_gain = measure_gain::<B>(maker, &config, device)?;
@@ -507,8 +507,13 @@ fn measure_gain<B: AutodiffBackend>(maker: &BatchMaker, config: &TrainConfig, de
     Ok((variance.sqrt().recip() * digits).round() / digits)
 }
 
-/// Targets `[n, classes]`, smoothed.
-fn targets<B: AutodiffBackend>(labels: &[i32], classes: usize, smoothing: f64, device: &B::Device) -> Tensor<B, 2> {
+/// Targets `[n, classes]` of class labels, smoothed.
+pub(super) fn targets<B: AutodiffBackend>(
+    labels: &[i32],
+    classes: usize,
+    smoothing: f64,
+    device: &B::Device,
+) -> Tensor<B, 2> {
     let spread = (smoothing / classes as f64) as f32;
     let mut values = vec![spread; labels.len() * classes];
     for (row, label) in labels.iter().enumerate() {

@@ -1,10 +1,14 @@
 //! Every system of the paper's comparison under one roof: its name, input, training settings and network. Here residuals
 //! meet networks; the networks themselves are in [`crate::nn`].
 
+use std::collections::HashMap;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::Backend;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 
 use super::rng::{Stream, TrainRng, at, between, normal};
 use crate::mte::{self, GuidedFilterConfig};
@@ -24,7 +28,7 @@ use crate::nn::residuals::srm::Srm;
 use crate::nn::residuals::{FrontEnd, Given};
 use crate::nn::resnet::ResNet18;
 use crate::nn::{GrNet, GrNetConfig};
-use crate::weights::{fill_module, load_trunk};
+use crate::weights::{fill_module, load_module, read_module};
 use crate::{Error, ErrorKind, Result, input};
 
 /// A residual front end (Table II).
@@ -417,25 +421,96 @@ impl<B: Backend> Competitor<B> {
     }
 
     /// Loads a torchvision ResNet-18 (safetensors) into every trunk; a first convolution that is wider keeps its start
-    /// values. Systems without such a trunk stay as they are.
+    /// values. Systems without such a trunk stay as they are. Also says whether anything was loaded.
     ///
     /// # Errors
     /// `BadWeights` for a missing or misshapen tensor.
-    pub fn with_imagenet_resnet(self, bytes: &[u8], device: &B::Device) -> Result<Self> {
-        let network = match self.network {
+    pub fn with_imagenet_resnet(self, bytes: &[u8], device: &B::Device) -> Result<(Self, bool)> {
+        let (network, loaded) = match self.network {
             Network::ResNet(mut net) => {
-                net.trunk = load_trunk(ResNet18::new(device), bytes)?.with_stem_if_wider(net.trunk);
-                Network::ResNet(net)
+                net.trunk = load_module(ResNet18::new(device), bytes)?.with_stem_if_wider(net.trunk);
+                (Network::ResNet(net), true)
             }
             Network::GrNet(mut net) => {
-                net.spatial = load_trunk(net.spatial, bytes)?;
-                net.residual = load_trunk(net.residual, bytes)?;
-                Network::GrNet(net)
+                net.spatial = load_module(net.spatial, bytes)?;
+                net.residual = load_module(net.residual, bytes)?;
+                (Network::GrNet(net), true)
             }
-            other => other,
+            other => (other, false),
         };
-        Ok(Competitor { network, ..self })
+        Ok((Competitor { network, ..self }, loaded))
     }
+
+    /// The system as a file: f32 tensors under their own names and, in the metadata, a [`SystemMeta`].
+    ///
+    /// # Errors
+    /// `Internal`; writing to memory does not fail.
+    pub fn to_bytes(&self, class_names: &[String], side_px: usize) -> Result<Vec<u8>> {
+        let failed = |what: &str| Error::new(ErrorKind::Internal, format!("a system as a file: {what}"));
+        let meta = SystemMeta {
+            format: FORMAT.into(),
+            system: self.system.name(),
+            class_names: class_names.to_vec(),
+            side_px,
+            w_spatial: self.grnet.w_spatial,
+            residual_gain: self.grnet.residual_gain,
+            mte: self.mte.clone(),
+        };
+        let document = serde_json::to_string(&meta).map_err(|e| failed(&e.to_string()))?;
+        let mut stored: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        read_module(&self.network, &mut |name, shape, values| {
+            stored.push((name.to_string(), shape.to_vec(), values.into_iter().flat_map(f32::to_le_bytes).collect()));
+        });
+        let views = stored
+            .iter()
+            .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+            .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
+        let metadata = Some(HashMap::from([(METADATA_KEY.to_string(), document)]));
+        views.and_then(|views| safetensors::serialize(views, metadata)).map_err(|e| failed(&e.to_string()))
+    }
+
+    /// Reads what [`Competitor::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// `BadWeights` for anything else, `BadUsage` for a system or side that does not exist.
+    pub fn from_bytes(bytes: &[u8], device: &B::Device) -> Result<(Self, SystemMeta)> {
+        let bad =
+            |what: String| Error::new(ErrorKind::BadWeights, format!("expected a file of a compared system: {what}"));
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(e.to_string()))?;
+        let document = header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY));
+        let document = document.ok_or_else(|| bad(format!("found none under `{METADATA_KEY}`")))?;
+        let meta: SystemMeta = serde_json::from_str(document).map_err(|e| bad(e.to_string()))?;
+        if meta.format != FORMAT {
+            return Err(bad(format!("of format {FORMAT}, found {}", meta.format)));
+        }
+        let blank = System::named(&meta.system)?.init::<B>(meta.class_names.len(), meta.side_px, false, device)?;
+        let grnet = GrNetConfig { w_spatial: meta.w_spatial, residual_gain: meta.residual_gain, ..blank.grnet };
+        let network = load_module(blank.network, bytes)?;
+        Ok((Competitor { system: blank.system, network, grnet, mte: meta.mte.clone() }, meta))
+    }
+}
+
+/// Value of [`SystemMeta::format`].
+const FORMAT: &str = "grnet.system/1";
+const METADATA_KEY: &str = "grnet.system";
+
+/// What the file of a compared system says besides its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SystemMeta {
+    /// Always `grnet.system/1`.
+    pub format: String,
+    /// Name of the system.
+    pub system: String,
+    /// Names of the classes; class 0 is real.
+    pub class_names: Vec<String>,
+    /// Side of the input.
+    pub side_px: usize,
+    /// Weight of the spatial stream, of GRnet with AFM.
+    pub w_spatial: f64,
+    /// Gain of the residual, of GRnet.
+    pub residual_gain: f64,
+    /// The guided filter, of systems that have one.
+    pub mte: GuidedFilterConfig,
 }
 
 /// A module with start values drawn by `scheme`, every tensor from its own stream of `seed` (burn draws them from one
