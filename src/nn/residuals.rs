@@ -57,6 +57,7 @@ pub const SQUARE: Taps = centred([[-1.0, 2.0, -1.0], [2.0, -4.0, 2.0], [-1.0, 2.
 pub const SECOND_ORDER: Taps = centred([[1.0, -2.0, 1.0]], 2.0);
 
 /// A front end with whatever it learns.
+#[allow(clippy::large_enum_variant, reason = "a network has one of these")]
 #[derive(Module, Debug)]
 pub enum FrontEnd<B: Backend> {
     /// A fixed high-pass filter on each channel.

@@ -293,8 +293,7 @@ impl System {
 }
 
 /// The network of any system, with the tensor names of its own file.
-// Few of these exist at a time, and all of them on the heap of their tensors.
-#[allow(clippy::large_enum_variant)]
+#[allow(clippy::large_enum_variant, reason = "one or two of these exist at a time")]
 #[derive(Module, Debug)]
 pub enum Network<B: Backend> {
     /// Meso-4.

@@ -94,10 +94,11 @@ impl Drawing {
     pub fn new(pack: Arc<Pack>, classes: &Classes, protocol: &Protocol) -> Result<Self> {
         let mut by_class = vec![Vec::new(); classes.names.len()];
         for (index, entry) in pack.entries().iter().enumerate() {
-            if entry.packed() && entry.split == Split::Train {
-                if let Some(class) = classes.class_of(entry) {
-                    by_class[class].push(index);
-                }
+            if entry.packed()
+                && entry.split == Split::Train
+                && let Some(class) = classes.class_of(entry)
+            {
+                by_class[class].push(index);
             }
         }
         if let Some(class) = by_class.iter().position(Vec::is_empty) {

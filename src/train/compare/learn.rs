@@ -12,7 +12,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use super::data::{Drawing, Exam};
 use super::figures::argmax;
 use super::{Budget, Entrant, Inputs, Protocol, Setting, Watch};
-use crate::nn::afm::{Fusion, stream_weights};
+use crate::nn::afm::stream_weights;
 use crate::nn::recipe::{Decay, Recipe, Span, Update};
 use crate::train::batch::Loader;
 use crate::train::config::{LearnConfig, Optimiser};
@@ -158,11 +158,10 @@ pub fn learn<B: AutodiffBackend>(
             return Err(Error::new(ErrorKind::Internal, message));
         }
         pictures += made.crops.len() as u64;
+        // Three losses: GRnet with AFM.
         if let [_, spatial, residual] = &parts[..] {
-            if competitor.grnet.fusion == Fusion::Afm {
-                streams.add(scalar(spatial.clone()), scalar(residual.clone()), made.crops.len() as u64);
-                competitor.grnet.w_spatial = streams.weight(rows).unwrap_or(competitor.grnet.w_spatial);
-            }
+            streams.add(scalar(spatial.clone()), scalar(residual.clone()), made.crops.len() as u64);
+            competitor.grnet.w_spatial = streams.weight(rows).unwrap_or(competitor.grnet.w_spatial);
         }
         progress = (pictures as f64 / pictures_in_all).max(started.elapsed().as_secs_f64() / 60.0 / minutes_in_all);
         let due = (progress * MEASUREMENTS as f64) as u64;

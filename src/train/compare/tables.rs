@@ -96,7 +96,7 @@ pub fn table(number: u8, outcomes: &[Outcome]) -> Result<Table> {
 }
 
 /// The paper's line of a system: by place, except in Table IX, which lists other people's systems as well.
-fn printed_line<'a>(number: u8, index: usize, system: System, printed: &'a [Value]) -> Option<&'a Value> {
+fn printed_line(number: u8, index: usize, system: System, printed: &[Value]) -> Option<&Value> {
     if number != 9 {
         return printed.get(index);
     }
