@@ -311,6 +311,16 @@ pub fn load_trunk<B: Backend>(trunk: ResNet18<B>, tensors: &Tensors) -> Result<R
     }
 }
 
+/// Loads a module from a safetensors file with torchvision's names, for example a trunk from a `resnet18` state dict;
+/// tensors that the module lacks, such as that one's classifier, are ignored.
+///
+/// # Errors
+/// [`ErrorKind::BadWeights`] for a missing or misshapen tensor.
+pub fn load_module<B: Backend, M: Module<B>>(module: M, bytes: &[u8]) -> Result<M> {
+    let tensors = Tensors::parse(bytes)?;
+    fill_module(module, &mut |name, shape| tensors.get(name, shape))
+}
+
 /// The file that stands beside a model file and names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -375,6 +385,11 @@ pub fn read_module<B: Backend, M: Module<B>>(module: &M, sink: &mut Sink<'_>) {
     module.visit(&mut Reader { path: Vec::new(), sink });
 }
 
+/// Whether what a container holds has a name in files: variants of enums have none, torchvision knows no such thing.
+fn is_named(container: &str) -> bool {
+    !container.starts_with("Enum:")
+}
+
 struct Filler<'a> {
     path: Vec<String>,
     source: &'a mut Source<'a>,
@@ -382,12 +397,16 @@ struct Filler<'a> {
 }
 
 impl<B: Backend> ModuleMapper<B> for Filler<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        if is_named(container) {
+            self.path.push(name.to_string());
+        }
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        if is_named(container) {
+            self.path.pop();
+        }
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
@@ -425,12 +444,16 @@ struct Reader<'a> {
 }
 
 impl<B: Backend> ModuleVisitor<B> for Reader<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        if is_named(container) {
+            self.path.push(name.to_string());
+        }
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        if is_named(container) {
+            self.path.pop();
+        }
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {

@@ -1,5 +1,6 @@
-//! `grnet prepare`, `grnet train`, `grnet eval` and `grnet export`: options, progress on the terminal, Ctrl-C.
+//! `grnet prepare`, `grnet train`, `grnet eval`, `grnet export` and `grnet compare`: options, progress on the terminal, Ctrl-C.
 
+pub mod compare;
 pub mod eval;
 
 use std::fs;
@@ -38,6 +39,8 @@ pub enum TrainCommand {
     Eval(eval::EvalArgs),
     /// Write a trained model at another precision, with its manifest, or as ONNX
     Export(ExportArgs),
+    /// Train and measure the systems of the paper's tables on the same data with the same budget
+    Compare(compare::CompareArgs),
 }
 
 /// Runs one of them.
@@ -50,6 +53,7 @@ pub fn run_command(command: &TrainCommand) -> Result<()> {
         TrainCommand::Train(args) => run_train(args),
         TrainCommand::Eval(args) => eval::run(args),
         TrainCommand::Export(args) => run_export(args),
+        TrainCommand::Compare(args) => compare::run(args),
     }
 }
 
@@ -220,6 +224,15 @@ fn make_pack(data: &Dataset, folder: &Path, config: &PrepareConfig, stop: &Atomi
     Ok(())
 }
 
+/// `data` if it is a pack already; otherwise the pack of that table, made in `folder` (or left there by an earlier call).
+fn pack_of(data: &Path, folder: &Path, stop: &AtomicBool) -> Result<PathBuf> {
+    if data.join(MANIFEST_FILE).exists() {
+        return Ok(data.to_path_buf());
+    }
+    make_pack(&layout::read(data, Layout::Auto)?, folder, &PrepareConfig::default(), stop)?;
+    Ok(folder.to_path_buf())
+}
+
 /// `grnet train`.
 ///
 /// # Errors
@@ -239,13 +252,7 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
     }
     let start = args.init.as_ref().map(|path| cli::read(path).and_then(|bytes| Start::parse(&bytes))).transpose()?;
     let stop = stop_on_ctrl_c()?;
-    let pack = if args.data.join(MANIFEST_FILE).exists() {
-        args.data.clone()
-    } else {
-        let pack = args.out.join("pack");
-        make_pack(&layout::read(&args.data, Layout::Auto)?, &pack, &PrepareConfig::default(), &stop)?;
-        pack
-    };
+    let pack = pack_of(&args.data, &args.out.join("pack"), &stop)?;
     let inputs = Inputs {
         pack,
         folder: RunFolder(args.out.clone()),

@@ -107,9 +107,25 @@ impl Loader {
     pub fn start(
         maker: Arc<BatchMaker>,
         first_step: u64,
-        side_px: impl Fn(u64) -> usize + Send + 'static,
+        side_px: impl Fn(u64) -> usize + Send + Sync + 'static,
         ahead: usize,
         threads: usize,
+    ) -> Result<Self> {
+        Self::of(first_step, ahead, threads, move |step| {
+            let side_px = side_px(step);
+            maker.batch(step, side_px)
+        })
+    }
+
+    /// The same for anything that makes the batch of a step.
+    ///
+    /// # Errors
+    /// `Io` when threads cannot be started.
+    pub fn of(
+        first_step: u64,
+        ahead: usize,
+        threads: usize,
+        make: impl Fn(u64) -> Result<Batch> + Send + Sync + 'static,
     ) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -120,8 +136,7 @@ impl Loader {
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             for step in first_step.. {
-                let side_px = side_px(step);
-                let batch = pool.install(|| maker.batch(step, side_px));
+                let batch = pool.install(|| make(step));
                 let failed = batch.is_err();
                 if stopped.load(Ordering::Relaxed) || sender.send(batch).is_err() || failed {
                     return;

@@ -21,14 +21,14 @@ use super::curves;
 use super::export::finish_model;
 use super::optim::{Adam, freeze_stages, move_average};
 use super::pack::{MANIFEST_FILE, Pack};
-use super::rng::{Stream, TrainRng, at, between, normal};
 use super::sampler::Sampler;
 use super::start::Start;
+use super::system::started;
 use super::validate::{Validation, ValidationSet};
 use crate::nn::GrNet;
 use crate::nn::afm::stream_weights;
-use crate::nn::resnet::FEATURES;
-use crate::weights::{ModelFile, ModelMeta, Precision, fill_module, load_trunk, sha256_hex};
+use crate::nn::recipe::Scheme;
+use crate::weights::{ModelFile, ModelMeta, Precision, load_trunk, sha256_hex};
 use crate::{Error, ErrorKind, Result, input, mte};
 
 /// Where a run's files are.
@@ -219,26 +219,6 @@ struct Run<'a, B: AutodiffBackend> {
     started: Instant,
 }
 
-/// Start values of one parameter, from the run's seed alone (burn draws them from one generator for the whole process):
-/// He normal by fan-out for convolutions, PyTorch's uniform for the heads, identity for normalisations, 0 for attention.
-fn start_values(name: &str, shape: &[usize], rng: &mut TrainRng) -> Vec<f32> {
-    let count = shape.iter().product();
-    let uniform = |rng: &mut TrainRng, fan_in: usize| {
-        let bound = 1.0 / (fan_in as f32).sqrt();
-        (0..count).map(|_| between(rng, -bound, bound)).collect()
-    };
-    match *shape {
-        [out, _, height, width] => {
-            let spread = (2.0 / (out * height * width) as f32).sqrt();
-            (0..count).map(|_| spread * normal(rng)).collect()
-        }
-        [_, fan_in] => uniform(rng, fan_in),
-        _ if name.starts_with("fc") => uniform(rng, FEATURES),
-        _ if name.ends_with("weight") || name.ends_with("running_var") => vec![1.0; count],
-        _ => vec![0.0; count],
-    }
-}
-
 impl<'a, B: AutodiffBackend> Run<'a, B> {
     /// A fresh run, or the one in the folder's checkpoint.
     fn begin(
@@ -250,11 +230,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         watch: &mut dyn FnMut(Event),
     ) -> Result<Self> {
         let mut config = config.clone();
-        let mut slot = 0;
-        let mut network = fill_module(config.model.network.init::<B>(device), &mut |name, shape| {
-            slot += 1;
-            Ok(start_values(name, shape, &mut at(config.seed, Stream::Weights, 0, slot)))
-        })?;
+        let mut network = started(config.model.network.init::<B>(device), Scheme::He, config.seed)?;
         let path = inputs.folder.checkpoint();
         if path.exists() && !inputs.resume {
             let message =
@@ -559,8 +535,13 @@ fn measure_gain<B: AutodiffBackend>(maker: &BatchMaker, config: &TrainConfig, de
     Ok((variance.sqrt().recip() * digits).round() / digits)
 }
 
-/// Targets `[n, classes]`, smoothed.
-fn targets<B: AutodiffBackend>(labels: &[i32], classes: usize, smoothing: f64, device: &B::Device) -> Tensor<B, 2> {
+/// Targets `[n, classes]` of class labels, smoothed.
+pub(super) fn targets<B: AutodiffBackend>(
+    labels: &[i32],
+    classes: usize,
+    smoothing: f64,
+    device: &B::Device,
+) -> Tensor<B, 2> {
     let spread = (smoothing / classes as f64) as f32;
     let mut values = vec![spread; labels.len() * classes];
     for (row, label) in labels.iter().enumerate() {

@@ -98,7 +98,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     if let Some(other) = other {
         let other = pollster::block_on(AnyDetector::open(args.device.into(), &other))?;
         let name = other.model_info().name;
-        for change in changes(&judged, &judge_with_bar(&args.data, &rows, &other, &tiers, args.cropped)?) {
+        for change in changes(&judged, &judge_with_bar(&data, &other, &tiers, args.cropped)?) {
             println!("{:<7} against {name}: {}", change.degrade, change.text());
         }
     }
