@@ -142,6 +142,10 @@ pub struct LearnConfig {
     pub average: f64,
     /// Weight of each stream's own loss beside that of the fused classifier.
     pub stream_loss: f64,
+    /// Weight of the manipulation map's loss; 0: not supervised. Where it is known which part of a picture was made (none
+    /// of an untouched one, the blend mask of a self-blended one, all of an up-sampled one), every place of the last
+    /// feature map is asked for it through the fused classifier (see [`crate::nn::cam`]).
+    pub map_loss: f64,
     /// Targets are (this / 2) and 1 - (this / 2) instead of 0 and 1.
     pub label_smoothing: f64,
     /// Steps of an epoch: after each the stream weights follow the losses (paper, eq. 14), and the exponential schedule.
@@ -170,6 +174,7 @@ impl Default for LearnConfig {
             clip_norm: 1.0,
             average: 0.998,
             stream_loss: 1.0,
+            map_loss: 0.0,
             label_smoothing: 0.0,
             epoch_steps: 200,
             stream_weight_smoothing: 0.0,

@@ -126,7 +126,7 @@ impl Drawing {
         let made: Vec<(Rgb8, i32)> =
             (0..count as u64).into_par_iter().map(|slot| self.one(step, slot)).collect::<Result<_>>()?;
         let (crops, labels) = made.into_iter().unzip();
-        Ok(Batch { step, crops, labels })
+        Ok(Batch { step, crops, labels, maps: vec![None; count] })
     }
 
     fn one(&self, step: u64, slot: u64) -> Result<(Rgb8, i32)> {
