@@ -137,13 +137,26 @@ site() {
   wasm_build gpu --features wgpu
   rm -rf "$SITE"
   mkdir -p "$SITE/model"
-  cp -R www/index.html www/style.css www/main.js www/icon.svg www/shared "$SITE/"
+  cp -R www/index.html www/style.css www/main.js www/sw.js www/manifest.webmanifest www/icon.svg "$SITE/"
+  cp -R www/shared www/page www/gallery "$SITE/"
+  cp tests/pictures/astronaut.jpg "$SITE/gallery/portrait.jpg"
   cp -R "$TARGET/site/pkg-cpu" "$TARGET/site/pkg-gpu" "$SITE/"
   cp "$WEIGHTS/grnet.safetensors" "$WEIGHTS/grnet.json" "$SITE/model/"
+  site_files >"$SITE/files.js"
   local file
   for file in pkg-cpu/grnet_bg.wasm pkg-gpu/grnet_bg.wasm model/grnet.safetensors; do
     printf '%-26s %9d bytes, %9d gzipped\n' $file "$(wc -c <"$SITE/$file")" "$(gzip -9c "$SITE/$file" | wc -c)"
   done
+}
+
+# What the service worker keeps from the start, and a version that changes with any file of the site.
+site_files() {
+  local file version
+  version=$(cd "$SITE" && find . -type f ! -name files.js | LC_ALL=C sort | while read -r file; do sha256 "$file"; done | sha256 /dev/stdin)
+  printf "// Written by build.sh.\nself.SITE = {\n  version: '%s',\n  files: [\n    './',\n" "${version:0:16}"
+  (cd "$SITE" && find . -type f \( -path './shared/*' -o -path './page/*' -o -path './gallery/*.jpg' -o -name main.js \
+    -o -name style.css -o -name icon.svg -o -name manifest.webmanifest \) | LC_ALL=C sort) | sed "s/.*/    '&',/"
+  printf '  ],\n};\n'
 }
 
 # ---- Extension -----------------------------------------------------------------------------------------------------
@@ -250,13 +263,36 @@ skip() {
   SKIPPED=$((SKIPPED + 1))
 }
 
-# Tests marked `#[ignore]` need a GPU adapter (their names begin with gpu_) or the data folder $GRNET_SHARED.
+# Python with ONNX Runtime, which the tests of the ONNX export compare with.
+need_onnxruntime() {
+  GRNET_PYTHON=${GRNET_PYTHON:-python3}
+  "$GRNET_PYTHON" -c 'import numpy, onnxruntime' 2>/dev/null && return
+  have python3 || return 1
+  GRNET_PYTHON=$TOOLS/onnxruntime/bin/python
+  [[ -x $GRNET_PYTHON ]] || python3 -m venv "$TOOLS/onnxruntime" || return 1
+  "$GRNET_PYTHON" -c 'import numpy, onnxruntime' 2>/dev/null && return
+  say "installing onnxruntime into $TOOLS/onnxruntime"
+  "$GRNET_PYTHON" -m pip install --quiet numpy onnxruntime
+}
+
+onnx_tests() {
+  if ! need_onnxruntime; then
+    skip "ONNX export in ONNX Runtime" "no python3 with onnxruntime"
+    return
+  fi
+  export GRNET_PYTHON
+  suite "ONNX export in ONNX Runtime" cargo test --locked --profile ci --features wgpu,train --test onnx -- --ignored
+  SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
+}
+
+# Tests marked `#[ignore]` need a GPU adapter (their names begin with gpu_), ONNX Runtime (onnxruntime_) or the data folder
+# $GRNET_SHARED.
 ignored_tests() {
-  local filter=()
+  local filter=(--skip onnxruntime_)
   if find_lavapipe || [[ -n ${GRNET_GPU:-} ]]; then
-    [[ -d ${GRNET_SHARED:-../shared} ]] || filter=(gpu_)
+    [[ -d ${GRNET_SHARED:-../shared} ]] || filter+=(gpu_)
   elif [[ -d ${GRNET_SHARED:-../shared} ]]; then
-    filter=(--skip gpu_)
+    filter+=(--skip gpu_)
   else
     return 0
   fi
@@ -270,7 +306,7 @@ rustfmt_tools() { rustfmt --edition 2024 --config-path . --check tools/serve.rs;
 page_tests() {
   need_server
   GRNET_BROWSER=$BROWSER GRNET_SERVER=$SERVER GRNET_BIN=$TARGET/ci/grnet GRNET_MODEL=$WEIGHTS/grnet.safetensors \
-    node --test --test-reporter=spec tests/js/e2e.mjs
+    node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
 
 extension_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/extension.e2e.mjs; }
@@ -294,6 +330,7 @@ run_tests() {
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features --features wgpu -- -D warnings
   suite "tests, native" cargo test "${native[@]}"
   ignored_tests
+  onnx_tests
   if need_node; then
     check "types of page and extension" node_modules/.bin/tsc -p .
     suite "tests of the parts of page and extension" node --test --test-reporter=spec tests/js/*.test.mjs

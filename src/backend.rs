@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::mte::MteBackend;
 use crate::photo::Rgb8;
 use crate::report::{ModelInfo, Report};
+use crate::weights::ModelMeta;
 
 /// The CPU in plain Rust with SIMD; the fallback everywhere.
 pub type Cpu = burn_flex::Flex;
@@ -148,6 +149,11 @@ impl AnyDetector {
     /// See [`Detector::prepare_config`].
     pub fn prepare_config(&self) -> PrepareConfig {
         on_detector!(self, detector => detector.prepare_config())
+    }
+
+    /// See [`Detector::meta`].
+    pub fn meta(&self) -> &ModelMeta {
+        on_detector!(self, detector => detector.meta())
     }
 
     /// See [`Detector::model_info`].

@@ -2,12 +2,16 @@
 //! One file a subcommand; each has its clap `Args` and a `run`.
 
 pub mod detect;
+#[cfg(feature = "train")]
+pub mod forge;
 pub mod residual;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fs};
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -28,6 +32,9 @@ struct Cli {
 enum Command {
     Detect(detect::DetectArgs),
     Residual(residual::ResidualArgs),
+    VerifyReport(verify::VerifyArgs),
+    #[cfg(feature = "train")]
+    Forge(forge::ForgeArgs),
     #[cfg(feature = "train")]
     #[command(flatten)]
     Train(train::TrainCommand),
@@ -69,6 +76,9 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Detect(args) => detect::run(&args),
         Command::Residual(args) => residual::run(&args).map(|()| DONE),
+        Command::VerifyReport(args) => verify::run(&args),
+        #[cfg(feature = "train")]
+        Command::Forge(args) => forge::run(&args).map(|()| DONE),
         #[cfg(feature = "train")]
         Command::Train(command) => train::run_command(&command).map(|()| DONE),
     };
@@ -126,4 +136,55 @@ fn model_places() -> Vec<PathBuf> {
 /// `Io`, naming the path.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), error))
+}
+
+/// Writes a file.
+///
+/// # Errors
+/// `Io`, naming the path.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes)
+        .map_err(|error| Error::caused(ErrorKind::Io, format!("cannot write {}", path.display()), error))
+}
+
+/// Makes a folder and those above it; one that is there already stays as it is.
+///
+/// # Errors
+/// `Io`, naming the path.
+pub fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path)
+        .map_err(|error| Error::caused(ErrorKind::Io, format!("cannot make the folder {}", path.display()), error))
+}
+
+/// The time now, RFC 3339 in UTC, to the second.
+pub fn utc_now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    utc(seconds)
+}
+
+/// Seconds since 1970 as RFC 3339 (days to dates after Howard Hinnant's `civil_from_days`).
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months from March on, so that the leap day comes last.
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_become_dates() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_826_154), "2000-02-29T12:09:14Z");
+        assert_eq!(utc(1_798_761_599), "2026-12-31T23:59:59Z");
+    }
 }

@@ -12,11 +12,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::face::FaceFinder;
 use crate::input::{self, MIN_FACE_PX};
 use crate::mte::{self, GuidedFilterConfig, MteBackend};
-use crate::nn::{GrNet, GrNetOutput};
+use crate::nn::{GrNet, StreamMaps, cam};
 use crate::photo::{self, Limits, Rgb8};
-use crate::quality;
-use crate::report::{Band, Face, FileInfo, ModelInfo, Quality, Reason, Report, SCHEMA, Timings, Votes};
-use crate::weights::{CalibrationBucket, ModelFile, ModelMeta};
+use crate::report::{
+    Band, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings, Votes,
+};
+use crate::weights::{
+    AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, ModelFile, ModelMeta, Thresholds, UntouchedOutcomes,
+};
+use crate::{provenance, quality, stability};
 
 /// Faces judged in one pass; more would only cost memory.
 const BATCH: usize = 8;
@@ -34,6 +38,9 @@ pub struct PrepareConfig {
     pub crop_margin: f32,
     /// Take the whole picture as the face, instead of looking for one: for data that is already cropped.
     pub whole: bool,
+    /// Prepare the changed copies of each face by which [`Detector::judge`] checks whether its score is stable; the network
+    /// then runs once for each of [`stability::CHANGES`] more.
+    pub stability: bool,
     /// Limits on the photo.
     pub limits: Limits,
 }
@@ -45,6 +52,8 @@ pub struct Prepared {
     pub report: Report,
     /// One crop per face at the network's size; absent for faces that are not assessed.
     pub crops: Vec<Option<Rgb8>>,
+    /// For each face its crop after each of [`stability::CHANGES`]; empty where that was not asked for or failed.
+    pub variants: Vec<Vec<Rgb8>>,
     /// Why the file could not be read, for the surfaces to say.
     pub failure: Option<String>,
 }
@@ -65,16 +74,19 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         p_fake: None,
         reason: Some(Reason::NoFace),
         faces: Vec::new(),
+        provenance: provenance::read(bytes),
+        settings: Settings { whole: config.whole, stability: config.stability },
         model: ModelInfo::default(),
         backend: String::new(),
         timings_ms: Timings::default(),
+        checked_at: None,
     };
     let photo = match photo::decode(bytes, &config.limits) {
         Ok(photo) => photo,
         Err(error) => {
             report.reason = Some(Reason::Unreadable);
             report.timings_ms.total_ms = now_ms() - started;
-            return Prepared { report, crops: Vec::new(), failure: Some(error.full_message()) };
+            return Prepared { report, crops: Vec::new(), variants: Vec::new(), failure: Some(error.full_message()) };
         }
     };
     let decoded = now_ms();
@@ -82,12 +94,19 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     report.file.height_px = photo.pixels.height as u32;
     report.file.width_px = photo.pixels.width as u32;
 
-    let mut crops = Vec::new();
+    let (mut crops, mut variants) = (Vec::new(), Vec::new());
     for (bounds, crop) in faces_of(&photo.pixels, finder, config) {
         let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
         let small = quality.face_px < MIN_FACE_PX;
         let resized = if small { None } else { input::resize(&crop, config.input_px, config.input_px).ok() };
+        let changed = if config.stability && resized.is_some() {
+            // What cannot be changed is not checked, and the report shows no check.
+            stability::variants(&crop, config.input_px).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         crops.push(resized);
+        variants.push(changed);
         report.faces.push(Face {
             bounds,
             quality,
@@ -96,13 +115,16 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
             p_fake: None,
             votes: None,
             classes: None,
+            meaning: None,
+            map: None,
+            stability: None,
         });
     }
     let done = now_ms();
     report.timings_ms =
         Timings { decode_ms: decoded - started, faces_ms: done - decoded, network_ms: 0.0, total_ms: done - started };
     summarise(&mut report);
-    Prepared { report, crops, failure: None }
+    Prepared { report, crops, variants, failure: None }
 }
 
 fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Vec<(crate::report::Bounds, Rgb8)> {
@@ -134,6 +156,11 @@ fn summarise(report: &mut Report) {
     report.reason = match (report.band, report.faces.first()) {
         (Band::NotAssessed, Some(largest)) => largest.reason,
         (Band::NotAssessed, None) => Some(Reason::NoFace),
+        (Band::Inconclusive, _) => {
+            // Of several faces that decide the photo's band, one that says something keeps the reason away.
+            let deciding = || report.faces.iter().filter(|face| face.band == Band::Inconclusive);
+            deciding().all(|face| face.reason.is_some()).then(|| deciding().find_map(|face| face.reason)).flatten()
+        }
         _ => None,
     };
 }
@@ -183,6 +210,7 @@ impl<B: MteBackend> Detector<B> {
             input_px: self.meta.input_px,
             crop_margin: self.meta.crop_margin,
             whole: false,
+            stability: false,
             limits: Limits::default(),
         }
     }
@@ -218,11 +246,19 @@ impl<B: MteBackend> Detector<B> {
             .filter_map(|(index, crop)| crop.as_ref().map(|crop| (index, crop)))
             .filter(|(index, _)| self.bucket(&report.faces[*index].quality).is_some_and(|bucket| bucket.judged))
             .collect();
-        for batch in judged.chunks(BATCH) {
+        let variants = judged.iter().flat_map(|(index, _)| prepared.variants[*index].iter().map(|crop| (*index, crop)));
+        let pictures: Vec<(usize, &Rgb8)> = judged.iter().copied().chain(variants).collect();
+        let mut raw = Vec::with_capacity(pictures.len());
+        for batch in pictures.chunks(BATCH) {
             let crops: Vec<Rgb8> = batch.iter().map(|(_, crop)| (*crop).clone()).collect();
-            for ((index, _), raw) in batch.iter().zip(self.score(&crops).await?) {
-                self.fill(&mut report.faces[*index], raw);
-            }
+            raw.extend(self.score(&crops).await?);
+        }
+        let changed = raw.split_off(judged.len());
+        let changed: Vec<(usize, RawScore)> =
+            pictures[judged.len()..].iter().map(|(index, _)| *index).zip(changed).collect();
+        for ((index, _), raw) in judged.iter().zip(raw) {
+            let own = changed.iter().filter(|(face, _)| face == index).map(|(_, raw)| raw.p_fake());
+            self.fill(&mut report.faces[*index], raw, &own.collect::<Vec<f32>>());
         }
         if report.reason != Some(Reason::Unreadable) {
             summarise(&mut report);
@@ -237,39 +273,56 @@ impl<B: MteBackend> Detector<B> {
     /// # Errors
     /// [`ErrorKind::GpuLost`] when the device fails to answer.
     pub async fn score(&self, crops: &[Rgb8]) -> Result<Vec<RawScore>> {
-        let output = self.forward(input::batch_unit(crops, &self.device));
-        let fused = probabilities(output.fused).await?;
+        let maps = self.maps(input::batch_unit(crops, &self.device));
+        let [_, _, height, width] = maps.spatial.dims();
+        let places = self.network.place_logits(&self.meta.network, maps.clone());
+        let output = self.network.heads(&self.meta.network, maps);
         let spatial = probabilities(output.spatial).await?;
         let residual = probabilities(output.residual).await?;
-        let scores = fused.into_iter().zip(spatial).zip(residual);
+        let classes = self.meta.network.classes;
+        let logits = read(output.fused.clone()).await?;
+        let places = read(places).await?;
+        let scores = probabilities(output.fused).await?.into_iter().zip(spatial).zip(residual);
+        let maps = logits.chunks(classes).zip(places.chunks(classes * height * width));
         Ok(scores
-            .map(|((classes, spatial), residual)| RawScore {
+            .zip(maps)
+            .map(|(((classes, spatial), residual), (logits, places))| RawScore {
                 votes: Votes { spatial: 1.0 - spatial[0], residual: 1.0 - residual[0] },
                 classes,
+                map: HeatMap { height: height as u32, width: width as u32, values: cam::place_scores(places, logits) },
             })
             .collect())
     }
 
-    fn forward(&self, unit: Tensor<B, 4>) -> GrNetOutput<B> {
+    fn maps(&self, unit: Tensor<B, 4>) -> StreamMaps<B> {
         let residual = mte::residual(unit.clone(), &self.meta.mte);
-        self.network.forward(&self.meta.network, input::normalise(unit), residual)
+        self.network.maps(&self.meta.network, input::normalise(unit), residual)
     }
 
-    fn fill(&self, face: &mut Face, raw: RawScore) {
+    /// Writes what was found of a face; `changed` are its raw scores after each of [`stability::CHANGES`], or none.
+    fn fill(&self, face: &mut Face, raw: RawScore, changed: &[f32]) {
         let Some(bucket) = self.bucket(&face.quality) else { return };
         let p_fake = calibrate(raw.p_fake(), bucket);
-        let thresholds = self.meta.thresholds;
-        face.band = if f64::from(p_fake) >= thresholds.likely_fake {
-            Band::LikelyFake
-        } else if f64::from(p_fake) < thresholds.no_signs {
-            Band::NoSignsFound
-        } else {
-            Band::Inconclusive
-        };
+        let values = raw.map.values.iter().map(|p| calibrate(*p, bucket)).collect();
+        face.band = band_of(p_fake, self.meta.thresholds);
         face.reason = None;
         face.p_fake = Some(p_fake);
         face.votes = Some(raw.votes);
         face.classes = Some(raw.classes);
+        face.map = Some(HeatMap { values, ..raw.map });
+        face.meaning = meaning(&self.meta, &face.quality, p_fake);
+        if !changed.is_empty() {
+            // The face's own calibration for all: one ruler, so that only the network's answers are compared.
+            let scores: Vec<f32> = changed.iter().map(|p| calibrate(*p, bucket)).collect();
+            let checked = stability::outcome(face.band, &scores, |p| band_of(p, self.meta.thresholds));
+            if checked.flipped {
+                face.band = Band::Inconclusive;
+                face.reason = Some(Reason::Unstable);
+                // Counted were bands without this check.
+                face.meaning = None;
+            }
+            face.stability = Some(checked);
+        }
     }
 
     fn bucket(&self, quality: &Quality) -> Option<&CalibrationBucket> {
@@ -305,8 +358,8 @@ impl<B: MteBackend> Detector<B> {
     /// [`ErrorKind::GpuLost`] when the device fails to answer.
     pub async fn known_logits(&self) -> Result<Vec<f32>> {
         let picture = known_picture(self.meta.input_px);
-        let output = self.forward(input::batch_unit(std::slice::from_ref(&picture), &self.device));
-        read(output.fused).await
+        let maps = self.maps(input::batch_unit(std::slice::from_ref(&picture), &self.device));
+        read(self.network.heads(&self.meta.network, maps).fused).await
     }
 }
 
@@ -317,6 +370,8 @@ pub struct RawScore {
     pub classes: Vec<f32>,
     /// `p_fake` of each stream's head.
     pub votes: Votes,
+    /// The classifier's `p_fake` for a face that looked everywhere like one place.
+    pub map: HeatMap,
 }
 
 impl RawScore {
@@ -341,6 +396,44 @@ pub fn calibrate(p_fake: f32, bucket: &CalibrationBucket) -> f32 {
     let p = f64::from(p_fake).clamp(1e-7, 1.0 - 1e-7);
     let logit = (p / (1.0 - p)).ln() / bucket.temperature + bucket.bias;
     (1.0 / (1.0 + (-logit).exp())) as f32
+}
+
+/// The band of a calibrated score.
+pub fn band_of(p_fake: f32, thresholds: Thresholds) -> Band {
+    let p_fake = f64::from(p_fake);
+    if p_fake >= thresholds.likely_fake {
+        Band::LikelyFake
+    } else if p_fake < thresholds.no_signs {
+        Band::NoSignsFound
+    } else {
+        Band::Inconclusive
+    }
+}
+
+/// How often untouched faces get the band of this score: as counted for faces of this quality where the model file has a
+/// count, else for `likely_fake` the bound to which its threshold was fitted, else nothing.
+pub fn meaning(meta: &ModelMeta, quality: &Quality, p_fake: f32) -> Option<Meaning> {
+    let jpeg_quality = u32::from(quality.jpeg_quality.unwrap_or(100));
+    let like_this = |counted: &&UntouchedOutcomes| {
+        let [low, high] = counted.jpeg_quality.map(u32::from);
+        (counted.face_px[0]..=counted.face_px[1]).contains(&quality.face_px) && (low..=high).contains(&jpeg_quality)
+    };
+    let band = band_of(p_fake, meta.thresholds);
+    let per_1000 = |share: f64| (share * 1000.0).round() as u32;
+    if let Some(counted) = meta.untouched.iter().find(like_this) {
+        let share = match band {
+            Band::LikelyFake => counted.likely_fake,
+            Band::Inconclusive => counted.inconclusive,
+            Band::NoSignsFound => counted.no_signs_found,
+            Band::NotAssessed => return None,
+        };
+        return Some(Meaning { per_1000_untouched: per_1000(share), at_most: false });
+    }
+    if !meta.is_calibrated() || band != Band::LikelyFake {
+        return None;
+    }
+    let share = if f64::from(p_fake) >= meta.thresholds.auto_scan { AUTO_SCAN_SHARE } else { LIKELY_FAKE_SHARE };
+    Some(Meaning { per_1000_untouched: per_1000(share), at_most: true })
 }
 
 /// A picture of structured noise that every build makes alike, for self-checks: bytes from SHA-256 in counter mode,

@@ -9,14 +9,18 @@
 pub mod backend;
 pub mod detector;
 pub mod error;
+pub mod evidence;
 pub mod face;
 pub mod input;
 pub mod mte;
 pub mod nn;
 pub mod photo;
+pub mod provenance;
 pub mod quality;
 pub mod report;
+pub mod stability;
 pub mod weights;
+pub mod words;
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -1,7 +1,16 @@
 //! GRnet: two ResNet-18 streams, one on the picture and one on its guided residual, fused by attention (AFM).
 
 pub mod afm;
+#[cfg(feature = "train")]
+pub mod baselines;
+pub mod cam;
+#[cfg(feature = "train")]
+pub mod layers;
 pub mod norm;
+#[cfg(feature = "train")]
+pub mod recipe;
+#[cfg(feature = "train")]
+pub mod residuals;
 pub mod resnet;
 
 use burn::module::{Module, Param};
@@ -104,11 +113,16 @@ impl<B: Backend> GrNet<B> {
     /// # Shapes
     /// `rgb` (ImageNet-normalised) and `residual` (0..1): `[n, 3, h, w]`.
     pub fn forward(&self, config: &GrNetConfig, rgb: Tensor<B, 4>, residual: Tensor<B, 4>) -> GrNetOutput<B> {
-        let maps = StreamMaps {
+        let maps = self.maps(config, rgb, residual);
+        self.heads(config, maps)
+    }
+
+    /// The trunks alone; the same shapes as [`GrNet::forward`].
+    pub fn maps(&self, config: &GrNetConfig, rgb: Tensor<B, 4>, residual: Tensor<B, 4>) -> StreamMaps<B> {
+        StreamMaps {
             spatial: self.spatial.forward(rgb),
             residual: self.residual.forward(residual.mul_scalar(config.residual_gain)),
-        };
-        self.heads(config, maps)
+        }
     }
 
     /// Everything after the trunks.

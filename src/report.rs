@@ -17,16 +17,36 @@ pub struct Report {
     pub band: Band,
     /// The highest `p_fake` over the judged faces; absent when none was judged.
     pub p_fake: Option<f32>,
-    /// Why nothing could be said; present exactly when `band` is `not_assessed`.
+    /// Why nothing could be said: present when `band` is `not_assessed`, and `unstable` when the stability check turned
+    /// it into `inconclusive`.
     pub reason: Option<Reason>,
     /// All faces found, largest first.
     pub faces: Vec<Face>,
+    /// What the file says about its own origin; never part of a score.
+    #[serde(default)]
+    pub provenance: Provenance,
+    /// How it was computed; with the model and the file everything that the scores depend on.
+    #[serde(default)]
+    pub settings: Settings,
     /// The model that judged.
     pub model: ModelInfo,
     /// What computed it, for example `cpu-flex` or `webgpu`.
     pub backend: String,
     /// Milliseconds spent, by stage.
     pub timings_ms: Timings,
+    /// When, for a report that is kept: RFC 3339, UTC. The library knows no calendar; whoever keeps the report adds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<String>,
+}
+
+/// How a report was computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// The picture was taken whole as a face crop, instead of looking for faces.
+    pub whole: bool,
+    /// Scores were checked under gentle changes of the picture.
+    pub stability: bool,
 }
 
 /// The file as it was read, not as it was shown.
@@ -60,7 +80,7 @@ pub enum Band {
     NotAssessed,
 }
 
-/// Why a photo or a face was not assessed.
+/// Why nothing can be said of a photo or a face.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -72,6 +92,8 @@ pub enum Reason {
     TooDegraded,
     /// The file could not be decoded; [`Report`]s of such files carry no faces.
     Unreadable,
+    /// The band did not survive gentle changes of the picture, so that it became `inconclusive`.
+    Unstable,
 }
 
 /// One face and what was found in it.
@@ -84,7 +106,7 @@ pub struct Face {
     pub quality: Quality,
     /// The band of this face.
     pub band: Band,
-    /// Present exactly when `band` is `not_assessed`.
+    /// Present when `band` is `not_assessed`, and `unstable` when the stability check turned it into `inconclusive`.
     pub reason: Option<Reason>,
     /// Calibrated probability that the face is generated or manipulated, 0..1; absent when not assessed.
     pub p_fake: Option<f32>,
@@ -92,6 +114,109 @@ pub struct Face {
     pub votes: Option<Votes>,
     /// Probability of each class of the model, in the model's order; absent when not assessed.
     pub classes: Option<Vec<f32>>,
+    /// How often untouched photos get this result; absent where nothing that was measured supports a figure.
+    #[serde(default)]
+    pub meaning: Option<Meaning>,
+    /// Which places of the crop speak for a fake; absent when not assessed.
+    #[serde(default)]
+    pub map: Option<HeatMap>,
+    /// The score under gentle changes; absent when that was not asked for.
+    #[serde(default)]
+    pub stability: Option<Stability>,
+}
+
+/// What a band means, from measurements on photos nobody had touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meaning {
+    /// Of 1,000 untouched faces, so many get this band.
+    pub per_1000_untouched: u32,
+    /// Whether that is a bound, to which the model's threshold was fitted, and no count for faces of this quality.
+    pub at_most: bool,
+}
+
+/// A coarse map over the square crop of a face.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeatMap {
+    /// Rows.
+    pub height: u32,
+    /// Columns.
+    pub width: u32,
+    /// Row by row: the calibrated `p_fake` that a face would get which looked everywhere like this place.
+    pub values: Vec<f32>,
+}
+
+/// The score of a face under gentle changes of the picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stability {
+    /// One score a change, calibrated like the face's own.
+    pub scores: Vec<ChangedScore>,
+    /// Whether a change led out of a band that says something; the band is `inconclusive` then.
+    pub flipped: bool,
+}
+
+/// A change and the score after it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ChangedScore {
+    /// What was done to the picture.
+    pub change: Change,
+    /// The calibrated score after it.
+    pub p_fake: f32,
+}
+
+/// A gentle change of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Encoded once more as JPEG of quality 90.
+    #[serde(rename = "jpeg_90")]
+    Jpeg90,
+    /// Encoded once more as JPEG of quality 75.
+    #[serde(rename = "jpeg_75")]
+    Jpeg75,
+    /// Brought to 90 % of its size.
+    #[serde(rename = "scale_90")]
+    Scale90,
+    /// Brought to 75 % of its size.
+    #[serde(rename = "scale_75")]
+    Scale75,
+}
+
+/// What a file says about its own origin. It can be forged and removed by anybody; that nothing is there says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// What was found, in the order of the file.
+    pub marks: Vec<Mark>,
+}
+
+/// One thing that a file says about its origin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// What kind of statement.
+    pub kind: MarkKind,
+    /// What it says: a code, a name of a program or camera.
+    pub value: String,
+    /// Where in the file it stands.
+    pub place: String,
+    /// The beginning of the text that it was read from, where there is one.
+    pub detail: Option<String>,
+}
+
+/// Kinds of [`Mark`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkKind {
+    /// A C2PA manifest is there; its signature was not validated.
+    C2pa,
+    /// IPTC's digital source type, a code such as `trainedAlgorithmicMedia`.
+    DigitalSourceType,
+    /// The text of a known generator.
+    Generator,
+    /// Make of the camera.
+    CameraMake,
+    /// Model of the camera.
+    CameraModel,
+    /// The program that wrote the file.
+    Software,
 }
 
 /// A rectangle in pixels of the upright photo; may reach over its border.

@@ -224,3 +224,79 @@ fn the_residual_is_that_of_the_reference() {
     let output = grnet([Path::new("residual"), &folder.join("none.png"), &png]);
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn the_stability_check_is_in_the_report_and_turns_a_flipped_verdict_into_none() {
+    let photo = folder("stability").join("astronaut.jpg");
+    write(&photo, ASTRONAUT);
+    let output = detect(&[Path::new("--json"), Path::new("--stability"), &photo]);
+    let [report] = &reports(&output)[..] else { panic!("one report expected: {}", text(&output.stderr)) };
+    assert!(report.settings.stability);
+    let face = &report.faces[0];
+    let stability = face.stability.as_ref().expect("a stability check");
+    assert_eq!(stability.scores.len(), grnet::stability::CHANGES.len());
+    let own = face.p_fake.expect("a score");
+    assert!(stability.scores.iter().any(|score| score.p_fake != own), "changes that change nothing check nothing");
+    assert_eq!(face.reason == Some(Reason::Unstable), stability.flipped);
+    assert_eq!(face.meaning, None, "an uncalibrated model supports no figure");
+    let map = face.map.as_ref().expect("a heat map");
+    assert_eq!((map.height, map.width, map.values.len()), (4, 4, 16));
+}
+
+#[test]
+fn evidence_is_written_and_a_kept_report_is_confirmed_by_its_photo_alone() {
+    let folder = folder("evidence");
+    let (photo, pages, maps) = (folder.join("a <b>.jpg"), folder.join("pages"), folder.join("maps"));
+    write(&photo, ASTRONAUT);
+    let output = detect(&[Path::new("--stability"), Path::new("--html"), &pages, Path::new("--map"), &maps, &photo]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let names = |folder: &Path| -> Vec<PathBuf> {
+        let mut names: Vec<PathBuf> =
+            std::fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
+        names.sort();
+        names
+    };
+    let maps: Vec<_> = names(&maps)
+        .iter()
+        .map(|path| decode(&std::fs::read(path).expect("a map"), &Limits::default()))
+        .map(|map| map.expect("a picture").pixels)
+        .collect();
+    let [heat, cut, residual] = &maps[..] else { panic!("three pictures expected") };
+    assert!([heat, cut, residual].iter().all(|map| (map.height, map.width) == (128, 128)));
+    assert!(heat != cut && residual != cut, "three different pictures");
+
+    let [page] = &names(&pages)[..] else { panic!("one page expected") };
+    let html = std::fs::read_to_string(page).expect("the page");
+    assert_eq!(html.matches("<img ").count(), 3);
+    assert!(!html.contains("<script") && !html.contains("<b>") && html.contains("a &lt;b&gt;.jpg"), "{html}");
+
+    let verify = |report: &Path, photo: &Path| {
+        grnet([
+            Path::new("verify-report"),
+            report,
+            photo,
+            Path::new("--device"),
+            Path::new("cpu"),
+            Path::new("--model"),
+            model(),
+        ])
+    };
+    let output = verify(page, &photo);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("confirmed"));
+
+    // Another photo, and a report that someone has changed.
+    write(folder.join("other.jpg"), COFFEE);
+    let output = verify(page, &folder.join("other.jpg"));
+    assert_eq!(output.status.code(), Some(1));
+    let words = text(&output.stdout);
+    assert!(words.contains("SHA-256 of the photo") && words.contains("number of faces"), "{words}");
+    let mut report = grnet::evidence::parse(&html).expect("the report in the page");
+    report.faces[0].p_fake = report.faces[0].p_fake.map(|p| p / 2.0);
+    write(folder.join("changed.json"), grnet::evidence::json(&report).expect("JSON").as_bytes());
+    let output = verify(&folder.join("changed.json"), &photo);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout).lines().filter(|line| line.starts_with("face 1, p_fake")).count(), 1);
+    write(folder.join("none.html"), b"<p>no report</p>");
+    assert!(text(&verify(&folder.join("none.html"), &photo).stderr).contains("expected a grnet report"));
+}

@@ -16,8 +16,11 @@ use crate::backend::{AnyDetector, DeviceChoice};
 use crate::cli::{self, DONE, Device, FAILED};
 use crate::detector::{self, PrepareConfig, Prepared};
 use crate::error::{Error, ErrorKind, Result};
+use crate::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
 use crate::face::SeetaFinder;
+use crate::photo::Rgb8;
 use crate::report::{Band, Face, Reason, Report};
+use crate::words;
 
 /// Check photos: does a face in them show traces of generation or manipulation?
 ///
@@ -40,6 +43,15 @@ pub struct DetectArgs {
     /// Write one JSON report (schema grnet.report/1) a line
     #[arg(long)]
     json: bool,
+    /// Score each face also under gentle changes; a verdict that does not survive them becomes "cannot tell"
+    #[arg(long)]
+    stability: bool,
+    /// Write a printable report of each photo, with pictures and the JSON, as HTML files into this folder
+    #[arg(long, value_name = "DIR")]
+    html: Option<PathBuf>,
+    /// Write crop, residual and heat map of each face as PNG files into this folder
+    #[arg(long, value_name = "DIR")]
+    map: Option<PathBuf>,
 }
 
 /// Files in a folder that are taken for pictures; a file that is named itself is always tried.
@@ -58,7 +70,10 @@ pub fn run(args: &DetectArgs) -> Result<u8> {
     let Listing { files, unsearched } = list_files(&args.paths)?;
     let model = cli::read_model(args.model.as_deref())?;
     let detector = pollster::block_on(open(args.device.into(), &model))?;
-    let config = PrepareConfig { whole: args.cropped, ..detector.prepare_config() };
+    let config = PrepareConfig { whole: args.cropped, stability: args.stability, ..detector.prepare_config() };
+    for folder in args.html.iter().chain(&args.map) {
+        cli::make_folder(folder)?;
+    }
 
     let bar = if files.len() >= LONG_LIST { ProgressBar::new(files.len() as u64) } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} photos, {eta} left");
@@ -67,6 +82,9 @@ pub fn run(args: &DetectArgs) -> Result<u8> {
     let finished = for_each_prepared(&files, &config, |prepared| {
         let report = pollster::block_on(detector.judge(&prepared))?;
         counts.add(&report);
+        if args.html.is_some() || args.map.is_some() {
+            write_evidence(args, &detector, &prepared, &report)?;
+        }
         let text = if args.json { json_line(&report)? } else { text_block(&report, prepared.failure.as_deref()) };
         let written = bar.suspend(|| {
             if let Some(failure) = prepared.failure.as_deref().filter(|_| args.json) {
@@ -91,7 +109,10 @@ pub fn run(args: &DetectArgs) -> Result<u8> {
 }
 
 /// Opens the detector; a GPU that computes wrongly is left for the CPU when the choice was ours, and refused otherwise.
-async fn open(choice: DeviceChoice, model: &[u8]) -> Result<AnyDetector> {
+///
+/// # Errors
+/// As [`AnyDetector::open`]; `GpuLost` for a GPU that was asked for and computes wrongly.
+pub async fn open(choice: DeviceChoice, model: &[u8]) -> Result<AnyDetector> {
     let detector = AnyDetector::open(choice, model).await?;
     if matches!(detector, AnyDetector::Cpu(_)) {
         return Ok(detector);
@@ -111,6 +132,41 @@ async fn open(choice: DeviceChoice, model: &[u8]) -> Result<AnyDetector> {
     }
     eprintln!("grnet: {message}; computing on the CPU");
     AnyDetector::open(DeviceChoice::Cpu, model).await
+}
+
+/// Writes the files of `--html` and `--map` for one photo.
+fn write_evidence(args: &DetectArgs, detector: &AnyDetector, prepared: &Prepared, report: &Report) -> Result<()> {
+    let stem = Path::new(&report.file.name).file_stem().unwrap_or_default().to_string_lossy();
+    // Photos of one name from several folders stay apart by their content.
+    let name = format!("{stem}-{}", &report.file.sha256[..8]);
+    let mut pictures = Vec::new();
+    for (face, crop) in report.faces.iter().zip(&prepared.crops) {
+        pictures.push(match (face.p_fake, crop) {
+            (Some(_), Some(crop)) => Some(pollster::block_on(face_pictures(detector, face, crop))?),
+            _ => None,
+        });
+    }
+    if let Some(folder) = &args.html {
+        let report = Report { checked_at: Some(cli::utc_now()), ..report.clone() };
+        let page = evidence::html(&report, &pictures, prepared.failure.as_deref())?;
+        cli::write(&folder.join(format!("{name}.html")), page.as_bytes())?;
+    }
+    if let Some(folder) = &args.map {
+        for (index, pictures) in pictures.iter().enumerate() {
+            let Some(FacePictures { photo, residual, heat }) = pictures else { continue };
+            for (kind, picture) in [("photo", photo), ("residual", residual), ("heat", heat)] {
+                let file = format!("{name}-face{}-{kind}.png", index + 1);
+                cli::write(&folder.join(file), &evidence::png(picture)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn face_pictures(detector: &AnyDetector, face: &Face, crop: &Rgb8) -> Result<FacePictures> {
+    let residual = detector.residual_picture(crop, RESIDUAL_GAIN).await?;
+    let heat = face.map.as_ref().map_or_else(|| crop.clone(), |map| evidence::overlay(crop, map, HEAT_OPACITY));
+    Ok(FacePictures { photo: crop.clone(), residual, heat })
 }
 
 /// What is to be checked.
@@ -234,18 +290,24 @@ fn json_line(report: &Report) -> Result<String> {
     Ok(json + "\n")
 }
 
-/// The report in words.
+/// The report in words: the verdict, and indented below it what the file says about itself.
 fn text_block(report: &Report, failure: Option<&str>) -> String {
+    let marks: Vec<String> =
+        report.provenance.marks.iter().map(|mark| format!("  the file says: {}\n", words::mark(mark))).collect();
+    verdict_block(report, failure) + &marks.concat()
+}
+
+fn verdict_block(report: &Report, failure: Option<&str>) -> String {
     let name = &report.file.name;
     if report.faces.is_empty() {
-        let reason = report.reason.map_or("", reason_words);
+        let reason = report.reason.map_or("", words::reason);
         let detail = failure.map_or(String::new(), |failure| format!(" ({failure})"));
         return format!("{name}: not assessed: {reason}{detail}\n");
     }
     if let [face] = &report.faces[..] {
         return format!("{name}: {}\n", face_words(face));
     }
-    let mut text = format!("{name}: {}, {} faces\n", band_words(report.band), report.faces.len());
+    let mut text = format!("{name}: {}, {} faces\n", words::band(report.band), report.faces.len());
     for face in &report.faces {
         let bounds = face.bounds;
         text += &format!("  at x {:.0}, y {:.0}: {}\n", bounds.x, bounds.y, face_words(face));
@@ -256,33 +318,17 @@ fn text_block(report: &Report, failure: Option<&str>) -> String {
 fn face_words(face: &Face) -> String {
     let size = format!("face of {} px", face.quality.face_px);
     let (Some(p_fake), Some(votes)) = (face.p_fake, face.votes) else {
-        let reason = face.reason.map_or("", reason_words);
-        return format!("{}: {reason} ({size})", band_words(face.band));
+        let reason = face.reason.map_or("", words::reason);
+        return format!("{}: {reason} ({size})", words::band(face.band));
     };
+    let why = face.reason.map_or(String::new(), |reason| format!(": {}", words::reason(reason)));
+    let meaning = face.meaning.map_or(String::new(), |meaning| format!("; {}", words::meaning(meaning)));
     format!(
-        "{} (p_fake {p_fake:.2}; picture {:.2}, residual {:.2}; {size})",
-        band_words(face.band),
+        "{}{why} (p_fake {p_fake:.2}; picture {:.2}, residual {:.2}; {size}{meaning})",
+        words::band(face.band),
         votes.spatial,
         votes.residual
     )
-}
-
-fn band_words(band: Band) -> &'static str {
-    match band {
-        Band::LikelyFake => "shows traces of generation or manipulation",
-        Band::Inconclusive => "cannot tell",
-        Band::NoSignsFound => "no signs found, which is no proof",
-        Band::NotAssessed => "not assessed",
-    }
-}
-
-fn reason_words(reason: Reason) -> &'static str {
-    match reason {
-        Reason::NoFace => "no face was found",
-        Reason::TooSmall => "the face has too few pixels",
-        Reason::TooDegraded => "the face is too blurred or too strongly compressed",
-        Reason::Unreadable => "the file could not be read as a picture",
-    }
 }
 
 /// How many files came out how.

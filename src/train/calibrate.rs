@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::eval::Judged;
 use super::metrics::{Scored, threshold_at_fpr, weighted_auc};
 use super::table::{FAKE, Row, UNKNOWN};
-use crate::detector::{calibrate, find_bucket};
-use crate::report::Quality;
-use crate::weights::{CalibrationBucket, Thresholds};
+use crate::detector::{band_of, calibrate, find_bucket};
+use crate::report::{Band, Quality};
+use crate::weights::{AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, Thresholds, UntouchedOutcomes};
 use crate::{Error, ErrorKind, Result};
 
 /// Limits between the face sizes of buckets, in pixels.
@@ -20,6 +20,8 @@ const FEW: usize = 40;
 /// A bucket with pictures of fewer sources in a class says more about these sources than about its quality, and takes the
 /// fit of all too.
 const FEW_SOURCES: usize = 3;
+/// Shares of fewer untouched faces than this are not written into a model: a tenth of them would be good to 6 % only.
+const FEW_UNTOUCHED: u32 = 100;
 /// A bucket whose AUC, every source weighing the same, is below this cannot be judged.
 const JUDGED_AUC: f64 = 0.6;
 
@@ -77,12 +79,36 @@ pub fn fit(samples: &[Sample]) -> Result<(Vec<CalibrationBucket>, Thresholds)> {
         })
         .collect();
     let at = |fpr: f64| threshold_at_fpr(&calibrated, fpr).map_or(1.0, f64::from).min(1.0);
-    let (auto_scan, likely_fake) = (at(0.01), at(0.05));
+    let (auto_scan, likely_fake) = (at(AUTO_SCAN_SHARE), at(LIKELY_FAKE_SHARE));
     let mut fakes: Vec<f32> = calibrated.iter().filter(|s| s.1).map(|s| s.0).collect();
     fakes.sort_by(f32::total_cmp);
     let tenth = fakes.get(fakes.len() / 10).map_or(0.5, |p| f64::from(*p));
     let no_signs = tenth.min(0.5).min(likely_fake);
     Ok((buckets, Thresholds { likely_fake, auto_scan, no_signs }))
+}
+
+/// How the bands fall on the untouched faces of each judged bucket; a bucket with fewer than [`FEW_UNTOUCHED`] of them
+/// supports no figure and is left out.
+pub fn untouched_outcomes(
+    samples: &[Sample],
+    buckets: &[CalibrationBucket],
+    thresholds: Thresholds,
+) -> Vec<UntouchedOutcomes> {
+    let counted = buckets.iter().filter(|bucket| bucket.judged).map(|bucket| {
+        let inside = samples.iter().filter(|s| !s.fake && find_bucket(buckets, &s.quality) == Some(bucket));
+        let bands: Vec<Band> = inside.map(|s| band_of(calibrate(s.p_fake, bucket), thresholds)).collect();
+        let share =
+            |band: Band| bands.iter().filter(|found| **found == band).count() as f64 / bands.len().max(1) as f64;
+        UntouchedOutcomes {
+            face_px: bucket.face_px,
+            jpeg_quality: bucket.jpeg_quality,
+            faces: bands.len() as u32,
+            likely_fake: share(Band::LikelyFake),
+            inconclusive: share(Band::Inconclusive),
+            no_signs_found: share(Band::NoSignsFound),
+        }
+    });
+    counted.filter(|outcomes| outcomes.faces >= FEW_UNTOUCHED).collect()
 }
 
 /// Whether both classes have enough pictures of enough sources.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pixels::{self, Colour, Kernel, SMOOTH_KERNELS};
 use super::rng::{self, TrainRng, between, between_log, chance, pick};
+pub use crate::photo::encode_jpeg;
 use crate::photo::{self, Limits, Rgb8};
 use crate::{Error, ErrorKind, Result};
 
@@ -232,28 +233,6 @@ impl Step {
 
 fn reread(bytes: &[u8]) -> Result<Rgb8> {
     Ok(photo::decode(bytes, &Limits::default())?.pixels)
-}
-
-/// The picture as a baseline JPEG.
-///
-/// # Errors
-/// `Internal` when the encoder refuses, for example for a side over 65,535.
-pub fn encode_jpeg(picture: &Rgb8, quality: u8, full_chroma: bool) -> Result<Vec<u8>> {
-    let side = |side: usize| {
-        u16::try_from(side).map_err(|e| Error::caused(ErrorKind::Internal, "expected a side JPEG can hold", e))
-    };
-    let (height, width) = (side(picture.height)?, side(picture.width)?);
-    let mut bytes = Vec::new();
-    let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, quality.clamp(1, 100));
-    encoder.set_sampling_factor(if full_chroma {
-        jpeg_encoder::SamplingFactor::F_1_1
-    } else {
-        jpeg_encoder::SamplingFactor::F_2_2
-    });
-    encoder
-        .encode(&picture.data, width, height, jpeg_encoder::ColorType::Rgb)
-        .map_err(|e| Error::caused(ErrorKind::Internal, "cannot encode as JPEG", e))?;
-    Ok(bytes)
 }
 
 /// The picture as a lossy WebP.

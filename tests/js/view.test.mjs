@@ -11,6 +11,9 @@ const FACE = {
   p_fake: 0.93,
   votes: { spatial: 0.9, residual: 0.2 },
   classes: [0.07, 0.93],
+  meaning: null,
+  map: null,
+  stability: null,
 };
 
 test('each band has its own title and a meaning', () => {
@@ -50,6 +53,62 @@ test('votes in words tell agreement from disagreement', () => {
   assert.match(view.votesInWords({ spatial: 0.9, residual: 0.8 }), /^Both/);
   assert.match(view.votesInWords({ spatial: 0.1, residual: 0.2 }), /^Neither/);
   assert.match(view.votesInWords({ spatial: 0.9, residual: 0.2 }), /disagree/);
+});
+
+test('how often untouched faces get the result is counted, bounded, or said to be unknown', () => {
+  const words = (meaning) => view.meaningInWords({ ...FACE, meaning });
+  assert.equal(
+    words({ per_1000_untouched: 42, at_most: false }),
+    'Of 1,000 untouched faces of this size and compression, about 42 get this result.',
+  );
+  assert.match(words({ per_1000_untouched: 50, at_most: true }), /at most about 50/);
+  assert.match(words(null), /has not been measured/);
+  assert.equal(view.meaningInWords({ ...FACE, p_fake: null }), '', 'a face not judged has no result');
+});
+
+test('stability is told in words, beside the score as it is and every score after a change', () => {
+  const scores = [
+    { change: 'jpeg_90', p_fake: 0.9 },
+    { change: 'jpeg_75', p_fake: 0.5 },
+  ];
+  const told = (band, flipped) => view.stabilityRows({ ...FACE, band, stability: { scores, flipped } });
+  assert.match(told('likely_fake', false).words, /^Yes/);
+  assert.match(told('inconclusive', true).words, /^No/);
+  assert.match(told('inconclusive', false).words, /says nothing/);
+  assert.deepEqual(told('likely_fake', false).rows, [
+    ['As it is', 0.93],
+    ['JPEG quality 90', 0.9],
+    ['JPEG quality 75', 0.5],
+  ]);
+  assert.equal(view.stabilityRows(FACE), null);
+});
+
+test('a flipped verdict says why it says nothing', () => {
+  const { title, meaning } = view.verdict({ band: 'inconclusive', reason: 'unstable' });
+  assert.equal(title, 'Cannot tell');
+  assert.match(meaning, /re-encoded or rescaled/);
+});
+
+test('what a file says about itself is told with its place; known codes in words', () => {
+  const marks = [
+    { kind: 'digital_source_type', value: 'trainedAlgorithmicMedia', place: 'PNG iTXt, XMP', detail: null },
+    { kind: 'digital_source_type', value: 'newCode', place: 'x', detail: null },
+    { kind: 'c2pa', value: 'manifest', place: 'PNG caBX', detail: null },
+    { kind: 'generator', value: 'ComfyUI', place: 'PNG tEXt', detail: 'Steps: 20' },
+  ];
+  const rows = view.provenanceRows({ provenance: { marks } });
+  assert.equal(rows[0].value, 'made by a trained model (trainedAlgorithmicMedia)');
+  assert.equal(rows[1].value, 'newCode');
+  assert.match(rows[2].value, /signature was not checked/);
+  assert.deepEqual(rows[3], { label: 'Made with', value: 'ComfyUI', place: 'PNG tEXt', detail: 'Steps: 20' });
+});
+
+test('where the model comes from names what is known and leaves out the rest', () => {
+  const rows = view.modelRows({
+    model: { id: 'ab', name: 'first', input_px: 128 },
+    origin: { licence: 'CC-BY-NC-4.0', training: { commit: 'cd', seed: '1' } },
+  });
+  assert.deepEqual(rows.map(([, value]) => value), ['first, 128 pixels', 'ab', 'CC-BY-NC-4.0', 'cd']);
 });
 
 test('sizes and durations carry their unit', () => {

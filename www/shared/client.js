@@ -2,13 +2,14 @@
 // The page's side of the engine worker: promises with ids, time limits, and a new worker where the old one is beyond
 // use (a trap in wasm, no answer in time, a lost GPU). It shows nothing; main.js does.
 
-import { ASSESS, ENGINE, LOAD, NETWORK, PROGRESS, READY, REPORT_SCHEMA, coded } from './messages.js';
+import { ASSESS, ENGINE, KEEP, LOAD, NETWORK, PROGRESS, READY, REPORT_SCHEMA, coded } from './messages.js';
 
 /** @typedef {import('./messages.js').Assessment} Assessment */
 /** @typedef {import('./messages.js').Loaded} Loaded */
 /** @typedef {import('./messages.js').Preference} Preference */
 /** @typedef {import('./messages.js').Progress} Progress */
-/** @typedef {{type: string, preference?: Preference, name?: string, bytes?: ArrayBuffer}} Body */
+/** @typedef {{type: string} & Record<string, unknown>} Body */
+/** @typedef {{name: string, arrayBuffer(): Promise<ArrayBuffer>}} FileLike */
 /** @typedef {{resolve: (value: any) => void, reject: (error: Error) => void, timer: any}} Waiting */
 /**
  * @typedef {object} Options
@@ -66,12 +67,13 @@ export class EngineClient {
   }
 
   /**
-   * @param {{name: string, arrayBuffer(): Promise<ArrayBuffer>}} file
+   * @param {FileLike} file
+   * @param {{stability?: boolean}} [options] `stability`: also score each face under gentle changes
    * @returns {Promise<Assessment>}
    */
-  async assess(file) {
+  async assess(file, options = {}) {
     try {
-      return await this.#assessOnce(file);
+      return await this.#assessOnce(file, options);
     } catch (error) {
       if (!(error instanceof Error) || !('code' in error) || error.code !== 'gpu_lost') throw error;
     }
@@ -79,7 +81,7 @@ export class EngineClient {
     this.close();
     this.#preference = 'cpu';
     this.#note = 'gpu_lost';
-    return this.#assessOnce(file);
+    return this.#assessOnce(file, options);
   }
 
   /** Ends the worker; whatever is pending fails with `cancelled`. */
@@ -87,14 +89,41 @@ export class EngineClient {
     this.#replace(coded('cancelled', 'stopped'));
   }
 
-  /** @param {{name: string, arrayBuffer(): Promise<ArrayBuffer>}} file */
-  async #assessOnce(file) {
+  /**
+   * A report as a self-contained page to print or keep.
+   * @param {import('./messages.js').Report} report
+   * @param {(import('./messages.js').Evidence | null)[]} evidence
+   * @param {string | null} failure
+   * @returns {Promise<string>} HTML
+   */
+  async keep(report, evidence, failure) {
+    await this.#ensureLoaded();
+    const pictures = report.faces.map((_, index) => {
+      const shown = evidence[index];
+      if (!shown) return new Uint8Array();
+      const bytes = new Uint8Array(shown.photo.rgba.length + shown.residual.rgba.length);
+      bytes.set(shown.photo.rgba);
+      bytes.set(shown.residual.rgba, shown.photo.rgba.length);
+      return bytes;
+    });
+    return this.#request({ type: KEEP, report: JSON.stringify(report), pictures, failure });
+  }
+
+  /**
+   * @param {FileLike} file
+   * @param {{stability?: boolean}} options
+   */
+  async #assessOnce(file, options) {
     const bytes = await file.arrayBuffer().catch((error) => {
       throw coded('io', error.message);
     });
     await this.#ensureLoaded();
     /** @type {Assessment} */
-    const assessment = await this.#request({ type: ASSESS, name: file.name, bytes }, ASSESS_TIMEOUT_MS, [bytes]);
+    const assessment = await this.#request(
+      { type: ASSESS, name: file.name, bytes, ...options },
+      ASSESS_TIMEOUT_MS,
+      [bytes],
+    );
     if (assessment.report.schema !== REPORT_SCHEMA) {
       throw coded('internal', `expected schema ${REPORT_SCHEMA}, found ${assessment.report.schema}`);
     }

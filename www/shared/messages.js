@@ -8,6 +8,7 @@ export const ENGINE = 'engine';
 /** Request and event names. */
 export const LOAD = 'load';
 export const ASSESS = 'assess';
+export const KEEP = 'keep';
 export const READY = 'ready';
 export const PROGRESS = 'progress';
 export const NETWORK = 'network';
@@ -22,14 +23,21 @@ export const REPORT_SCHEMA = 'grnet.report/1';
  * @typedef {'no_webgpu' | 'no_adapter' | 'software_adapter' | 'gpu_failed' | 'self_check_failed' | 'gpu_lost'} Note
  */
 /** @typedef {'likely_fake' | 'inconclusive' | 'no_signs_found' | 'not_assessed'} Band */
-/** @typedef {'no_face' | 'too_small' | 'too_degraded' | 'unreadable'} Reason */
+/** @typedef {'no_face' | 'too_small' | 'too_degraded' | 'unreadable' | 'unstable'} Reason */
 /** @typedef {{x: number, y: number, width: number, height: number}} Bounds In pixels of the upright photo. */
 /** @typedef {{face_px: number, jpeg_quality: number | null, sharpness: number}} Quality */
 /** @typedef {{spatial: number, residual: number}} Votes */
+/** @typedef {{per_1000_untouched: number, at_most: boolean}} Meaning How often untouched faces get this result. */
+/** @typedef {{height: number, width: number, values: number[]}} HeatMap */
+/** @typedef {'jpeg_90' | 'jpeg_75' | 'scale_90' | 'scale_75'} Change */
+/** @typedef {{scores: {change: Change, p_fake: number}[], flipped: boolean}} Stability */
 /**
  * @typedef {{box: Bounds, quality: Quality, band: Band, reason: Reason | null, p_fake: number | null,
- *   votes: Votes | null, classes: number[] | null}} Face
+ *   votes: Votes | null, classes: number[] | null, meaning: Meaning | null, map: HeatMap | null,
+ *   stability: Stability | null}} Face
  */
+/** @typedef {'c2pa' | 'digital_source_type' | 'generator' | 'camera_make' | 'camera_model' | 'software'} MarkKind */
+/** @typedef {{kind: MarkKind, value: string, place: string, detail: string | null}} Mark */
 /**
  * @typedef {{name: string, size_bytes: number, sha256: string, format: string | null, height_px: number,
  *   width_px: number}} FileInfo
@@ -39,25 +47,41 @@ export const REPORT_SCHEMA = 'grnet.report/1';
 /**
  * What Rust's `report::Report` becomes in JSON.
  * @typedef {{schema: string, file: FileInfo, band: Band, p_fake: number | null, reason: Reason | null, faces: Face[],
- *   model: ModelInfo, backend: string, timings_ms: Timings}} Report
+ *   provenance: {marks: Mark[]}, settings: {whole: boolean, stability: boolean}, model: ModelInfo, backend: string,
+ *   timings_ms: Timings, checked_at?: string}} Report
  */
 /** @typedef {{height: number, width: number, rgba: Uint8ClampedArray<ArrayBuffer>}} Picture */
-/** @typedef {{photo: Picture, residual: Picture}} Evidence The cut-out face and its amplified residual. */
+/**
+ * The cut-out face, its amplified residual, and its heat map as a layer to lay over it.
+ * @typedef {{photo: Picture, residual: Picture, heat: Picture}} Evidence
+ */
 /**
  * `failure`: why the file could not be read. `evidence`: one entry a face, null where it was not judged.
  * @typedef {{report: Report, failure: string | null, evidence: (Evidence | null)[]}} Assessment
  */
 /** @typedef {{ok: boolean, filter_max_abs: number, network_max_abs: number, message: string}} SelfCheck */
+/** @typedef {{likely_fake: number, auto_scan: number, no_signs: number}} Thresholds Where the bands begin. */
+/** @typedef {{licence: string, training: Record<string, string>}} Origin Where the weights come from. */
 /**
- * @typedef {{model: ModelInfo, build: Build, backend: string, note: Note | null, detail: string,
- *   self_check: SelfCheck}} Loaded
+ * @typedef {{model: ModelInfo, build: Build, backend: string, thresholds: Thresholds, origin: Origin, note: Note | null,
+ *   detail: string, self_check: SelfCheck}} Loaded
  */
 /** @typedef {{stage: 'model' | 'cached' | 'preparing' | 'checking', loaded: number, total: number}} Progress */
 /** @typedef {{code: string, message: string, fatal?: boolean}} Failure `fatal`: the worker must be replaced. */
 
 /** @typedef {{id: number, to: typeof ENGINE, type: typeof LOAD, preference: Preference}} LoadRequest */
-/** @typedef {{id: number, to: typeof ENGINE, type: typeof ASSESS, name: string, bytes: ArrayBuffer}} AssessRequest */
-/** @typedef {LoadRequest | AssessRequest} Request */
+/**
+ * With `stability` each face is also scored under gentle changes; without it, it is not.
+ * @typedef {{id: number, to: typeof ENGINE, type: typeof ASSESS, name: string, bytes: ArrayBuffer,
+ *   stability?: boolean}} AssessRequest
+ */
+/**
+ * Asks for a report as a printable page: its JSON, and for each face the RGBA bytes of photo and residual, one after the
+ * other, or none where it was not judged.
+ * @typedef {{id: number, to: typeof ENGINE, type: typeof KEEP, report: string, pictures: Uint8Array[],
+ *   failure: string | null}} KeepRequest
+ */
+/** @typedef {LoadRequest | AssessRequest | KeepRequest} Request */
 /** @typedef {{id: number, ok: true, value: any} | {id: number, ok: false, error: Failure}} Reply */
 /**
  * @typedef {{type: typeof READY} | {type: typeof PROGRESS, id: number, progress: Progress} |
@@ -74,7 +98,14 @@ export function isRequest(data) {
   const message = /** @type {Record<string, unknown>} */ (data);
   if (message.to !== ENGINE || !Number.isSafeInteger(message.id)) return false;
   if (message.type === LOAD) return ['auto', 'gpu', 'cpu'].includes(/** @type {string} */ (message.preference));
-  if (message.type === ASSESS) return typeof message.name === 'string' && message.bytes instanceof ArrayBuffer;
+  if (message.type === ASSESS) {
+    const optional = message.stability === undefined || typeof message.stability === 'boolean';
+    return optional && typeof message.name === 'string' && message.bytes instanceof ArrayBuffer;
+  }
+  if (message.type === KEEP) {
+    const pictures = Array.isArray(message.pictures) && message.pictures.every((bytes) => bytes instanceof Uint8Array);
+    return pictures && typeof message.report === 'string';
+  }
   return false;
 }
 

@@ -1,10 +1,13 @@
 // @ts-check
-// Every word the page and the extension show, in one table, ready for translation. The code picks keys; it contains no
-// sentence of its own. index.html repeats the static ones (marked `data-text`) so that the page reads well before the
-// script runs; tests/js/strings.test.mjs holds the two together.
+// Every word the page and the extension show, in one table a language (German: strings.de.js). The code picks keys; it
+// contains no sentence of its own. index.html repeats the static ones (marked `data-text`) so that the page reads well
+// before the script runs; tests/js/strings.test.mjs holds the two together.
+
+import { GERMAN } from './strings.de.js';
 
 /** English, the reference language. `{name}` marks a value put in by `text()`. */
 export const ENGLISH = Object.freeze({
+  language: 'Language',
   title: 'grnet: traces of manipulation in face photos',
   tagline: 'Does the face in a photo show traces of generation or manipulation?',
   privacy: 'Nothing leaves this device. The photo is read, checked and forgotten in this tab.',
@@ -39,11 +42,29 @@ export const ENGLISH = Object.freeze({
   retry: 'Try again',
 
   queueProgress: '{done} of {total} photos checked',
+  queueStopped: 'Stopped: {done} of {total} photos checked',
   queueDone: 'All {total} photos checked',
   queueDoneOne: 'Photo checked',
+  stop: 'Stop',
+  goOn: 'Go on',
   clear: 'Clear',
   waiting: 'Waiting',
   working: 'Checking',
+  gridLabel: 'Photos',
+  sort: 'Sort by',
+  sortAdded: 'Order added',
+  sortScore: 'Score, highest first',
+  sortVerdict: 'Verdict',
+  sortName: 'File name',
+  tile: '{name}: {verdict}',
+  tileScore: '{verdict}, {score}',
+  keepAll: 'Save all as JSON',
+
+  gallery: 'No photo at hand? Try one of these',
+  galleryOriginal: 'Portrait',
+  galleryForged: 'Forgery {number}',
+  galleryExplain: 'A NASA portrait in the public domain, and forgeries that our own code made from it: the face is blended with a slightly changed copy of itself, which leaves the seams of a face swap. The first was picked because this model notices it, the others as they came.',
+  galleryAlt: 'Portrait of an astronaut, {name}',
   announce: '{name}: {verdict}',
 
   bandLikelyFake: 'Shows traces of generation or manipulation',
@@ -60,6 +81,8 @@ export const ENGLISH = Object.freeze({
   reasonTooSmallHelp: 'Look for a larger copy of the photo; the face should be at least 64 pixels wide.',
   reasonTooDegraded: 'The face is too blurred or too strongly compressed to carry traces.',
   reasonTooDegradedHelp: 'Look for the original, or a sharper, less compressed copy.',
+  reasonUnstable: 'The score moves to another verdict when the picture is gently re-encoded or rescaled, so it rests on nothing firm.',
+  reasonUnstableHelp: 'A larger or less compressed copy of the photo may help.',
   reasonUnreadable: 'The file could not be read as a picture.',
   reasonUnreadableDetail: 'The file could not be read as a picture: {message}.',
   reasonUnreadableHelp: 'JPEG, PNG, WebP, GIF and BMP files can be checked. Save the picture in one of these forms and try again.',
@@ -78,8 +101,12 @@ export const ENGLISH = Object.freeze({
 
   score: 'Score (p_fake)',
   scoreLow: '0: no traces',
+  scoreBetween: 'lines: where verdicts change',
   scoreHigh: '1: strong traces',
   scoreAria: 'Score {score} on a scale from 0, no traces, to 1, strong traces',
+  meaningCount: 'Of 1,000 untouched faces of this size and compression, about {count} get this result.',
+  meaningAtMost: 'The threshold was fitted so that of 1,000 untouched faces at most about {count} get this result.',
+  meaningUnknown: 'How many untouched faces get this result has not been measured for faces like this one.',
   votes: 'How the two streams vote',
   voteSpatial: 'Picture stream',
   voteResidual: 'Residual stream',
@@ -87,9 +114,39 @@ export const ENGLISH = Object.freeze({
   votesBothLow: 'Neither stream sees traces.',
   votesSplit: 'The two streams disagree.',
   evidence: 'What the network looks at',
-  evidencePhoto: 'The face, cut out',
-  evidenceResidual: 'Guided residual, amplified',
-  evidenceExplain: 'The residual is what is left of the face when a guided filter has taken its content away: edges, noise and, in a forgery, the marks of its making.',
+  evidencePhoto: 'The face as the network sees it',
+  evidenceResidual: 'Its guided residual, amplified',
+  evidenceView: 'The face: left of the line its residual, right of it the photo, with the heat map over both',
+  evidenceSlider: 'Residual or photo',
+  evidenceHeat: 'Heat map',
+  evidenceExplain: 'The residual is what is left of the face when a guided filter has taken its content away: edges, noise and, in a forgery, the marks of its making. It is shown amplified, at the size the network sees.',
+  heatExplain: 'The heat map shows which places speak for a fake: the redder and denser, the more. It is as coarse as the network\'s last stage.',
+  stability: 'Does the verdict hold?',
+  stabilityHolds: 'Yes: it stays the same when the picture is gently re-encoded or rescaled.',
+  stabilityFlipped: 'No: gentle changes lead to another verdict.',
+  stabilityNone: 'The score says nothing to begin with; this is how it moves under gentle changes.',
+  changeNone: 'As it is',
+  changeJpeg90: 'JPEG quality 90',
+  changeJpeg75: 'JPEG quality 75',
+  changeScale90: '90 % of its size',
+  changeScale75: '75 % of its size',
+  provenance: 'What the file says about itself',
+  provenanceNone: 'Nothing. That means nothing: most sites and apps remove such notes.',
+  provenanceSome: 'Anybody can write or remove these notes, so they are no part of the score.',
+  markC2pa: 'C2PA manifest',
+  markC2paValue: 'present; its signature was not checked',
+  markSourceType: 'Digital source type',
+  markTerm: '{words} ({value})',
+  markGenerator: 'Made with',
+  markCameraMake: 'Camera make',
+  markCameraModel: 'Camera model',
+  markSoftware: 'Software',
+  sourceTrained: 'made by a trained model',
+  sourceCompositeTrained: 'edited with a trained model',
+  sourceCompositeSynthetic: 'a composite with synthetic parts',
+  sourceAlgorithmic: 'made by an algorithm',
+  sourceCapture: 'captured by a camera',
+  sourceComputational: 'captured and computed by a camera',
   quality: 'Quality',
   qualityFace: 'Face size',
   qualityFaceValue: '{px} pixels',
@@ -108,14 +165,25 @@ export const ENGLISH = Object.freeze({
   detailTime: 'Time',
   detailTimeValue: '{total} in all: decoding {decode}, finding faces {faces}, network {network}',
   detailReport: 'Report as JSON',
+  keepJson: 'Save as JSON',
+  keepHtml: 'Save as page to print',
+  keepFailed: 'The report could not be saved: {message}.',
 
   about: 'How to read a verdict',
   aboutFlag: '“Shows traces” means that the pattern of fine detail in the face resembles that of generated or manipulated faces. It can be wrong, above all on retouched, filtered or strongly compressed photos.',
   aboutNone: '“No signs found” is never proof that a photo is genuine.',
   aboutUse: 'Do not accuse anyone on the strength of this page alone. Look for the source of the photo, and ask.',
-  aboutModel: 'Model',
-  aboutModelValue: '{name}, {px} pixels, SHA-256 {id}',
-  aboutModelNone: 'not loaded yet',
+
+  model: 'Where the model comes from',
+  modelNone: 'Not loaded yet.',
+  modelExplain: 'It was trained by this project from ImageNet weights on public research collections; the pictures cannot be passed on. The model card in the source says on what, how well it does, and for whom it fails.',
+  modelName: 'Name',
+  modelNameValue: '{name}, {px} pixels',
+  modelSha: 'SHA-256 of the file',
+  modelLicence: 'Licence of the weights',
+  modelPictures: 'Pictures seen in training',
+  modelData: 'SHA-256 of the list of pictures',
+  modelCommit: 'Source code commit',
 
   requests: 'Requests since the page was ready',
   requestsNone: 'None. Checking a photo needs no network.',
@@ -133,6 +201,37 @@ export const ENGLISH = Object.freeze({
 });
 
 /** @typedef {keyof typeof ENGLISH} TextKey */
+/** @typedef {'en' | 'de'} Language */
+
+/**
+ * Every language with its own name and its table; a key that a translation lacks is shown in English.
+ * @type {Readonly<Record<Language, {name: string, table: Readonly<Partial<Record<TextKey, string>>>}>>}
+ */
+export const LANGUAGES = Object.freeze({
+  en: { name: 'English', table: ENGLISH },
+  de: { name: 'Deutsch', table: GERMAN },
+});
+
+/** @type {Language} */
+let current = 'en';
+
+/**
+ * The first language of `wanted` (tags such as `de-AT`) that there is a table for.
+ * @param {readonly string[]} wanted
+ * @returns {Language}
+ */
+export function chooseLanguage(wanted) {
+  const known = wanted.map((tag) => tag.toLowerCase().split('-')[0]).find((tag) => Object.hasOwn(LANGUAGES, tag));
+  return /** @type {Language} */ (known ?? 'en');
+}
+
+/**
+ * From now on `text` speaks this language.
+ * @param {Language} language
+ */
+export function setLanguage(language) {
+  current = language;
+}
 
 /**
  * The words for `key`, with `{name}` replaced by `values.name`.
@@ -141,7 +240,7 @@ export const ENGLISH = Object.freeze({
  * @returns {string}
  */
 export function text(key, values = {}) {
-  return fill(ENGLISH[key], values);
+  return fill(LANGUAGES[current].table[key] ?? ENGLISH[key], values);
 }
 
 /**

@@ -6,7 +6,11 @@ import { text } from './strings.js';
 /** @typedef {import('./messages.js').Band} Band */
 /** @typedef {import('./messages.js').Bounds} Bounds */
 /** @typedef {import('./messages.js').Face} Face */
+/** @typedef {import('./messages.js').Change} Change */
 /** @typedef {import('./messages.js').Loaded} Loaded */
+/** @typedef {import('./messages.js').Mark} Mark */
+/** @typedef {import('./messages.js').MarkKind} MarkKind */
+/** @typedef {import('./messages.js').Origin} Origin */
 /** @typedef {import('./messages.js').Note} Note */
 /** @typedef {import('./messages.js').Progress} Progress */
 /** @typedef {import('./messages.js').Reason} Reason */
@@ -29,6 +33,38 @@ const REASONS = {
   too_small: { meaning: 'reasonTooSmall', help: 'reasonTooSmallHelp' },
   too_degraded: { meaning: 'reasonTooDegraded', help: 'reasonTooDegradedHelp' },
   unreadable: { meaning: 'reasonUnreadable', help: 'reasonUnreadableHelp' },
+  unstable: { meaning: 'reasonUnstable', help: 'reasonUnstableHelp' },
+};
+
+/** @type {Readonly<Record<Change, TextKey>>} */
+const CHANGES = {
+  jpeg_90: 'changeJpeg90',
+  jpeg_75: 'changeJpeg75',
+  scale_90: 'changeScale90',
+  scale_75: 'changeScale75',
+};
+
+/** @type {Readonly<Record<MarkKind, TextKey>>} */
+const MARKS = {
+  c2pa: 'markC2pa',
+  digital_source_type: 'markSourceType',
+  generator: 'markGenerator',
+  camera_make: 'markCameraMake',
+  camera_model: 'markCameraModel',
+  software: 'markSoftware',
+};
+
+/**
+ * Terms of IPTC's vocabulary that a reader should not have to look up.
+ * @type {Readonly<Record<string, TextKey>>}
+ */
+const SOURCE_TYPES = {
+  trainedAlgorithmicMedia: 'sourceTrained',
+  compositeWithTrainedAlgorithmicMedia: 'sourceCompositeTrained',
+  compositeSynthetic: 'sourceCompositeSynthetic',
+  algorithmicMedia: 'sourceAlgorithmic',
+  digitalCapture: 'sourceCapture',
+  computationalCapture: 'sourceComputational',
 };
 
 /** @type {Readonly<Record<Note, TextKey>>} */
@@ -82,6 +118,64 @@ export function score(pFake) {
 export function votesInWords({ spatial, residual }) {
   const high = [spatial, residual].filter((vote) => vote >= 0.5).length;
   return text(high === 2 ? 'votesBothHigh' : high === 0 ? 'votesBothLow' : 'votesSplit');
+}
+
+/**
+ * How often photos that nobody touched get this result; or that nothing is known of it.
+ * @param {Face} face
+ * @returns {string} empty where the face was not judged
+ */
+export function meaningInWords({ meaning, p_fake: pFake }) {
+  if (pFake === null) return '';
+  if (!meaning) return text('meaningUnknown');
+  const count = meaning.per_1000_untouched;
+  return text(meaning.at_most ? 'meaningAtMost' : 'meaningCount', { count });
+}
+
+/**
+ * The score under gentle changes.
+ * @param {Face} face
+ * @returns {{words: string, rows: [string, number][]} | null} null where that was not looked at
+ */
+export function stabilityRows({ stability, p_fake: pFake, band }) {
+  if (!stability || pFake === null) return null;
+  /** @type {[string, number][]} */
+  const rows = stability.scores.map(({ change, p_fake: after }) => [text(CHANGES[change]), after]);
+  const firm = band !== 'inconclusive';
+  const words = text(stability.flipped ? 'stabilityFlipped' : firm ? 'stabilityHolds' : 'stabilityNone');
+  return { words, rows: [[text('changeNone'), pFake], ...rows] };
+}
+
+/**
+ * What the file says about itself, as rows of label, value, and where it says so.
+ * @param {Report} report
+ * @returns {{label: string, value: string, place: string, detail: string}[]}
+ */
+export function provenanceRows({ provenance }) {
+  return provenance.marks.map(({ kind, value, place, detail }) => {
+    const term = kind === 'digital_source_type' ? SOURCE_TYPES[value] : undefined;
+    const shown = kind === 'c2pa' ? text('markC2paValue') : term ? text('markTerm', { words: text(term), value }) : value;
+    return { label: text(MARKS[kind]), value: shown, place, detail: detail ?? '' };
+  });
+}
+
+/**
+ * Where the weights come from, as rows of label and value.
+ * @param {Pick<Loaded, 'model' | 'origin'>} loaded
+ * @returns {[string, string][]}
+ */
+export function modelRows({ model, origin }) {
+  const { training } = origin;
+  /** @type {[TextKey, string | undefined][]} */
+  const rows = [
+    ['modelName', text('modelNameValue', { name: model.name, px: model.input_px })],
+    ['modelSha', model.id],
+    ['modelLicence', origin.licence],
+    ['modelPictures', training.pictures],
+    ['modelData', training.data_sha256],
+    ['modelCommit', training.commit],
+  ];
+  return rows.flatMap(([key, value]) => (value ? [/** @type {[string, string]} */ ([text(key), value])] : []));
 }
 
 /**

@@ -3,7 +3,7 @@
 // bytes go into Rust, a report comes out. One failed job never blocks the next.
 
 import { chooseBuild } from './backend.js';
-import { ASSESS, LOAD, NETWORK, PROGRESS, READY, coded, failure, isRequest } from './messages.js';
+import { KEEP, LOAD, NETWORK, PROGRESS, READY, coded, failure, isRequest } from './messages.js';
 import { loadModel } from './model.js';
 
 /** @typedef {import('./messages.js').Build} Build */
@@ -16,15 +16,18 @@ import { loadModel } from './model.js';
 /**
  * What src/web.rs exports.
  * @typedef {object} Engine
- * @property {() => {model: import('./messages.js').ModelInfo, backend: string}} info
+ * @property {() => {model: import('./messages.js').ModelInfo, backend: string,
+ *   thresholds: import('./messages.js').Thresholds, origin: import('./messages.js').Origin}} info
  * @property {() => Promise<import('./messages.js').SelfCheck>} self_check
- * @property {(name: string, bytes: Uint8Array) => Promise<{report: Report, failure: string | null}>} assess
+ * @property {(name: string, bytes: Uint8Array, stability?: boolean) =>
+ *   Promise<{report: Report, failure: string | null}>} assess
  * @property {(face: number) => Promise<Evidence>} evidence
  * @property {() => void} free
  */
 /**
  * @typedef {{default(options: {module_or_path: URL}): Promise<unknown>,
- *   Engine: {load(model: Uint8Array): Promise<Engine>}}} Package
+ *   Engine: {load(model: Uint8Array): Promise<Engine>},
+ *   report_html(report: string, pictures: Uint8Array[], failure?: string): string}} Package
  */
 
 /** Everything is fetched relative to the site's (or extension's) root, one folder up. */
@@ -35,6 +38,8 @@ const MAX_EVIDENCE = 12;
 
 /** @type {Engine | null} */
 let engine = null;
+/** @type {Package | null} */
+let engineCode = null;
 
 /** @type {Promise<void>} */
 let tail = Promise.resolve();
@@ -52,7 +57,7 @@ async function start(build, model, onStage) {
   await wasm.default({ module_or_path: new URL('grnet_bg.wasm', folder) });
   const started = await wasm.Engine.load(model);
   onStage('checking');
-  return { started, check: await started.self_check() };
+  return { wasm, started, check: await started.self_check() };
 }
 
 /**
@@ -97,22 +102,23 @@ async function load({ id, preference }) {
     running = await start('cpu', bytes, onStage);
     if (!running.check.ok) throw coded('internal', `self-check: ${running.check.message}`);
   }
-  const { model, backend } = running.started.info();
+  const { model, backend, thresholds, origin } = running.started.info();
   // The digest once more, computed in Rust: it also holds where the browser has no crypto.subtle.
   if (model.id !== manifest.sha256) {
     throw coded('bad_weights', `expected the model with sha-256 ${manifest.sha256}, found ${model.id}`);
   }
   engine = running.started;
-  return { model, build, backend, note, detail, self_check: running.check };
+  engineCode = running.wasm;
+  return { model, build, backend, thresholds, origin, note, detail, self_check: running.check };
 }
 
 /**
- * @param {Extract<Request, {type: typeof ASSESS}>} request
+ * @param {import('./messages.js').AssessRequest} request
  * @returns {Promise<import('./messages.js').Assessment>}
  */
-async function assess({ name, bytes }) {
+async function assess({ name, bytes, stability }) {
   if (!engine) throw coded('internal', 'expected a loaded model');
-  const { report, failure: why } = await engine.assess(name, new Uint8Array(bytes));
+  const { report, failure: why } = await engine.assess(name, new Uint8Array(bytes), stability);
   /** @type {(Evidence | null)[]} */
   const evidence = [];
   for (const [index, face] of report.faces.entries()) {
@@ -122,14 +128,22 @@ async function assess({ name, bytes }) {
   return { report, failure: why, evidence };
 }
 
+/** @param {import('./messages.js').KeepRequest} request */
+function keep({ report, pictures, failure: why }) {
+  if (!engineCode) throw coded('internal', 'expected a loaded model');
+  return engineCode.report_html(report, pictures, why ?? undefined);
+}
+
 /** @param {Request} request */
 async function answer(request) {
   try {
     if (request.type === LOAD) {
       postMessage({ id: request.id, ok: true, value: await load(request) });
+    } else if (request.type === KEEP) {
+      postMessage({ id: request.id, ok: true, value: keep(request) });
     } else {
       const value = await assess(request);
-      const buffers = value.evidence.flatMap((e) => (e ? [e.photo.rgba.buffer, e.residual.rgba.buffer] : []));
+      const buffers = value.evidence.flatMap((e) => (e ? [e.photo.rgba.buffer, e.residual.rgba.buffer, e.heat.rgba.buffer] : []));
       postMessage({ id: request.id, ok: true, value }, { transfer: buffers });
     }
   } catch (error) {

@@ -1,0 +1,207 @@
+// @ts-check
+// The photos of this visit: checked one at a time in the order given, so that the page stays free; a failed one never
+// blocks the next, and the rest can be stopped. Shown as the card of the chosen photo and, from two on, a grid that can be
+// sorted.
+
+import { text } from '../shared/strings.js';
+import { score } from '../shared/view.js';
+import { jobState, jobVerdict, makeCard } from './card.js';
+import { find, make, makeButton } from './dom.js';
+
+/** @typedef {import('../shared/messages.js').Assessment} Assessment */
+/** @typedef {Error & {code?: string}} CodedError */
+/**
+ * @typedef {{file: File, photoUrl: string, state: 'waiting' | 'working' | 'done' | 'failed',
+ *   assessment: Assessment | null, error: CodedError | null, checkedAt: string | null}} Job
+ */
+/** @typedef {'added' | 'score' | 'verdict' | 'name'} Order */
+/**
+ * @typedef {object} Options
+ * @property {(file: File) => Promise<Assessment>} assess
+ * @property {(job: Job, form: 'json' | 'html') => void} onKeep
+ */
+
+/** From what a reader should see first to last. */
+const VERDICTS = ['likely_fake', 'inconclusive', 'no_signs_found', 'not_assessed', 'failed', 'working', 'waiting'];
+
+export class Queue {
+  #options;
+  /** @type {Job[]} */
+  #jobs = [];
+  /** @type {Job | null} */
+  #chosen = null;
+  #running = false;
+  #stopped = false;
+  /** @type {Map<Job, HTMLElement>} */
+  #tiles = new Map();
+  /** @type {HTMLSelectElement} */
+  #sort = find('#sort');
+
+  /** @param {Options} options */
+  constructor(options) {
+    this.#options = options;
+    this.#sort.addEventListener('change', () => this.#showGrid());
+    find('#stop').addEventListener('click', () => this.#stopOrGoOn());
+    find('#clear').addEventListener('click', () => this.clear());
+  }
+
+  /** Every photo of this visit. */
+  get jobs() {
+    return this.#jobs;
+  }
+
+  /** @param {Iterable<File>} files */
+  add(files) {
+    const first = this.#jobs.length;
+    for (const file of files) {
+      const photoUrl = URL.createObjectURL(file);
+      this.#jobs.push({ file, photoUrl, state: 'waiting', assessment: null, error: null, checkedAt: null });
+    }
+    // A single photo is what somebody wants to see now; of many, the first, until another is chosen.
+    if (!this.#chosen || this.#jobs.length === first + 1) this.#chosen = this.#jobs[first] ?? this.#chosen;
+    this.#stopped = false;
+    this.show();
+    void this.#run();
+  }
+
+  clear() {
+    for (const { photoUrl } of this.#jobs) URL.revokeObjectURL(photoUrl);
+    this.#jobs = [];
+    this.#chosen = null;
+    this.#tiles.clear();
+    this.show();
+    find('#files').focus();
+  }
+
+  /** Shows everything anew, for example in another language. */
+  show() {
+    this.#tiles.clear();
+    this.#showProgress();
+    this.#showCard();
+    this.#showGrid();
+  }
+
+  async #run() {
+    if (this.#running) return;
+    this.#running = true;
+    for (let job; !this.#stopped && (job = this.#jobs.find(({ state }) => state === 'waiting')); ) {
+      job.state = 'working';
+      this.#changed(job);
+      try {
+        const assessment = await this.#options.assess(job.file);
+        Object.assign(job, { state: 'done', assessment, checkedAt: new Date().toISOString() });
+      } catch (error) {
+        const failed = /** @type {CodedError} */ (error);
+        // Another backend was chosen: the photo is checked on that one.
+        if (failed.code === 'cancelled') job.state = 'waiting';
+        else Object.assign(job, { state: 'failed', error: failed });
+      }
+      if (this.#jobs.includes(job)) this.#changed(job);
+      if (job.state !== 'waiting') this.#announce(job);
+    }
+    this.#running = false;
+  }
+
+  #stopOrGoOn() {
+    this.#stopped = !this.#stopped;
+    this.#showProgress();
+    void this.#run();
+  }
+
+  /** @param {Job} job */
+  #changed(job) {
+    this.#showProgress();
+    if (job === this.#chosen) this.#showCard();
+    this.#tiles.delete(job);
+    this.#showGrid();
+  }
+
+  /** @param {Job} job */
+  #announce(job) {
+    if (!this.#jobs.includes(job)) return;
+    find('#announcer').textContent = text('announce', { name: job.file.name, verdict: jobVerdict(job).title });
+  }
+
+  #showProgress() {
+    const total = this.#jobs.length;
+    const done = this.#jobs.filter(({ state }) => state === 'done' || state === 'failed').length;
+    const pending = done < total;
+    document.body.classList.toggle('busy', total > 0);
+    find('#results').hidden = total === 0;
+    const words = this.#stopped && pending ? 'queueStopped' : pending ? 'queueProgress' : total === 1 ? 'queueDoneOne' : 'queueDone';
+    find('#queue').textContent = text(words, { done, total });
+    /** @type {HTMLProgressElement} */
+    const bar = find('#queue-progress');
+    bar.hidden = total < 2 || !pending;
+    bar.max = Math.max(total, 1);
+    bar.value = done;
+    const stop = find('#stop');
+    stop.hidden = total < 2 || !pending;
+    stop.textContent = text(this.#stopped ? 'goOn' : 'stop');
+    find('#keep-all').hidden = total < 2 || done === 0;
+    find('.sorting').hidden = total < 2;
+  }
+
+  #showCard() {
+    const card = this.#chosen && makeCard(this.#chosen, { onKeep: this.#options.onKeep });
+    find('#cards').replaceChildren(...(card ? [card] : []));
+  }
+
+  #showGrid() {
+    const grid = find('#grid');
+    grid.hidden = this.#jobs.length < 2;
+    if (grid.hidden) return grid.replaceChildren();
+    const focused = document.activeElement;
+    const tiles = sorted(this.#jobs, /** @type {Order} */ (this.#sort.value)).map((job) => {
+      const tile = this.#tiles.get(job) ?? this.#makeTile(job);
+      this.#tiles.set(job, tile);
+      find('button', tile).setAttribute('aria-pressed', String(job === this.#chosen));
+      return tile;
+    });
+    // Moving an element takes its focus away.
+    grid.replaceChildren(...tiles);
+    if (focused instanceof HTMLElement && grid.contains(focused)) focused.focus();
+  }
+
+  /** @param {Job} job */
+  #makeTile(job) {
+    const tile = make('li', '', 'tile');
+    tile.dataset.band = jobState(job);
+    const { title } = jobVerdict(job);
+    const pFake = job.assessment?.report.p_fake ?? null;
+    const verdict = pFake === null ? title : text('tileScore', { verdict: title, score: score(pFake) });
+    const button = makeButton('', () => {
+      this.#chosen = job;
+      this.#showCard();
+      this.#showGrid();
+    });
+    button.setAttribute('aria-label', text('tile', { name: job.file.name, verdict }));
+    const picture = Object.assign(document.createElement('img'), { alt: '', loading: 'lazy', decoding: 'async' });
+    picture.addEventListener('error', () => picture.classList.add('broken'));
+    picture.src = job.photoUrl;
+    const words = make('span', '', 'words');
+    words.append(make('span', job.file.name, 'name'), make('span', title, 'title'));
+    if (pFake !== null) words.append(make('span', score(pFake), 'tabular'));
+    button.append(picture, words);
+    tile.append(button);
+    return tile;
+  }
+}
+
+/**
+ * @param {readonly Job[]} jobs
+ * @param {Order} order
+ * @returns {Job[]}
+ */
+export function sorted(jobs, order) {
+  const found = (/** @type {Job} */ job) => job.assessment?.report.p_fake ?? -1;
+  const rank = (/** @type {Job} */ job) => VERDICTS.indexOf(jobState(job));
+  /** @type {Record<Order, (a: Job, b: Job) => number>} */
+  const orders = {
+    added: () => 0,
+    score: (a, b) => found(b) - found(a),
+    verdict: (a, b) => rank(a) - rank(b) || found(b) - found(a),
+    name: (a, b) => a.file.name.localeCompare(b.file.name, undefined, { numeric: true }),
+  };
+  return [...jobs].sort(orders[order]);
+}
