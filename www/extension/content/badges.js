@@ -113,6 +113,7 @@ export class Badges {
   #make(element) {
     const node = document.createElement('div');
     dress(node, STYLES.badge);
+    node.style.display = 'none'; // until it has its place
     node.setAttribute('role', 'img');
     const mark = document.createElement('span');
     dress(mark, STYLES.mark);

@@ -325,16 +325,24 @@ function answer(url, words) {
 // ---- Messages of the background ---------------------------------------------------------------------------------------
 
 /**
- * The element on which the user asked: the one of the last context menu, else the first that shows the picture.
+ * The element on which the user asked: the one of the last context menu; where that came before this script, the largest
+ * in view that shows the picture, else the largest.
  * @param {string} url
  */
 function findElement(url) {
   const target = lastMenuTarget?.deref();
   if (target?.isConnected && nameOf(sourceOf(target)) === url) return target;
+  /** @type {{element: Element, rank: number} | null} */
+  let best = null;
   for (const element of elementsBelow(document, observe, badges.host)) {
-    if ((element instanceof HTMLImageElement || element instanceof SVGImageElement) && nameOf(sourceOf(element)) === url) return element;
+    const isImage = element instanceof HTMLImageElement || element instanceof SVGImageElement;
+    if (!isImage || nameOf(sourceOf(element)) !== url) continue;
+    const { width, height, top, bottom } = element.getBoundingClientRect();
+    const inView = bottom > 0 && top < innerHeight;
+    const rank = width * height + (inView ? 1e9 : 0);
+    if (!best || rank > best.rank) best = { element, rank };
   }
-  return null;
+  return best?.element ?? null;
 }
 
 /** @param {string} source */
