@@ -33,12 +33,13 @@ after(async () => {
   mock?.close();
 });
 
-async function until(what, condition) {
+/** Waits until `condition` gives something; `state` says, should it not, how far things are. */
+async function until(what, condition, state = async () => '') {
   const end = Date.now() + PATIENCE_MS;
   for (;;) {
     const value = await condition();
     if (value) return value;
-    assert.ok(Date.now() < end, `waited in vain until ${what}`);
+    if (Date.now() > end) assert.fail(`waited in vain until ${what}; ${await state()}`);
     await sleep(200);
   }
 }
@@ -133,11 +134,14 @@ test('toolbar button: the photos of the page are checked and listed', async () =
   await firefox.send('WebDriver:Navigate', { url: `moz-extension://${host}/extension/popup.html?tab=${tabId}` });
   await until('the popup is ready', () => firefox.page(`() => document.querySelector('#engine').textContent !== ''`));
   await firefox.page(`() => document.querySelector('#check').click()`);
-  const counts = await until('pictures are checked', () =>
-    firefox.page(`() => {
-      const text = document.querySelector('#counts').textContent;
-      return Number.parseInt(text) >= 10 && !/waiting/.test(text) && text;
-    }`),
+  const counts = await until(
+    'pictures are checked',
+    () =>
+      firefox.page(`() => {
+        const text = document.querySelector('#counts').textContent;
+        return Number.parseInt(text) >= 10 && !/waiting/.test(text) && text;
+      }`),
+    () => firefox.page(`() => document.body.innerText`),
   );
   assert.match(counts, /^\d+ checked, \d+ flagged$/);
   assert.match(await firefox.page(`() => document.querySelector('#engine').textContent`), /model \S+ [0-9a-f]{12}/);
