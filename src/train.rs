@@ -4,16 +4,19 @@
 //! [`prepare`] cuts faces once into a pack; [`batch`] makes pairs of real and fake crops from it on the fly (with fakes
 //! forged from reals, augmented and degraded alike); [`run`] learns, measures and keeps checkpoints.
 
+pub mod audit;
 pub mod augment;
 pub mod batch;
 pub mod calibrate;
 pub mod checkpoint;
+pub mod classes;
 pub mod config;
 pub mod curves;
 pub mod degrade;
 pub mod eval;
 pub mod export;
 pub mod forge;
+pub mod layout;
 pub mod metrics;
 pub mod onnx;
 pub mod optim;

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
 use grnet::backend::Cpu;
+use grnet::train::classes::Task;
 use grnet::train::config::{LearnConfig, TrainConfig};
 use grnet::train::degrade::encode_jpeg;
 use grnet::train::export::{convert, finish_model};
+use grnet::train::layout::{self, Layout};
 use grnet::train::prepare::{PrepareConfig, prepare};
 use grnet::train::run::{Ending, Event, Inputs, RunFolder, train};
 use grnet::train::start::Start;
@@ -40,11 +42,14 @@ fn make_pack(folder: &Path, classes: &[usize]) -> PathBuf {
         let picture = grnet::photo::Rgb8::new(80, 80, (0..80 * 80 * 3).map(pixel).collect()).unwrap();
         std::fs::write(folder.join(format!("{index}.jpg")), encode_jpeg(&picture, 95, true).unwrap()).unwrap();
         let split = if index < 12 { "train" } else { "val" };
-        table += &format!("{index}.jpg,{fake},s{fake},,g{index},{split},whole\n");
+        let generator = ["", "gan", "", "swap"][index % 4];
+        table += &format!("{index}.jpg,{fake},s{fake},{generator},g{index},{split},whole\n");
     }
     std::fs::write(folder.join("table.csv"), table).unwrap();
     let pack = folder.join("pack");
-    prepare(&folder.join("table.csv"), &pack, &PrepareConfig::default(), &AtomicBool::new(false), |_, _| {}).unwrap();
+    let data = layout::read(&folder.join("table.csv"), Layout::Csv).unwrap();
+    let config = PrepareConfig { keep_duplicates: true, ..PrepareConfig::default() };
+    prepare(&data, &pack, &config, &AtomicBool::new(false), |_, _| {}).unwrap();
     pack
 }
 
@@ -123,6 +128,17 @@ fn a_model_can_be_the_start_of_another_run(model: &[u8], pack: &Path, folder: &P
     assert_eq!(found_network, network);
     let worst = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-6, "weights differ by {worst}");
+}
+
+#[test]
+fn generators_can_be_told_apart() {
+    let folder = folder("generators");
+    let run = inputs(&make_pack(&folder, &[0, 1]), folder.join("run"), false);
+    let config = TrainConfig { task: Task::Generator, steps: 2, ..config() };
+    assert_eq!(go(&config, &run, false).unwrap().0, Ending::Finished);
+    let model = ModelFile::parse(&std::fs::read(run.folder.last()).unwrap()).unwrap();
+    assert_eq!(model.meta.class_names, ["unmanipulated", "gan", "swap", "self_blended", "up_sampled"]);
+    assert_eq!(model.meta.known_logits.len(), 5);
 }
 
 /// Every precision loads, carries its own known answers, and stays near f32; a changed weight does not.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::classes::Classes;
 use super::config::TrainConfig;
 use super::forge;
 use super::pack::Pack;
@@ -24,7 +25,7 @@ pub struct Batch {
     pub step: u64,
     /// Crops at the network's size.
     pub crops: Vec<Rgb8>,
-    /// 0 real, 1 fake, in the order of the crops.
+    /// Class of each crop; 0 is real.
     pub labels: Vec<i32>,
 }
 
@@ -35,6 +36,8 @@ pub struct BatchMaker {
     pub pack: Pack,
     /// Draws pairs.
     pub sampler: Sampler,
+    /// What is told apart.
+    pub classes: Classes,
     /// Seed, sizes and strengths.
     pub config: TrainConfig,
 }
@@ -46,16 +49,17 @@ impl BatchMaker {
     /// `Io` when the pack cannot be read.
     pub fn batch(&self, step: u64, side_px: usize) -> Result<Batch> {
         let pairs = self.config.batch / 2;
-        let made: Vec<(Rgb8, Rgb8)> =
+        let made: Vec<(Rgb8, Rgb8, i32)> =
             (0..pairs as u64).into_par_iter().map(|slot| self.pair(step, slot, side_px)).collect::<Result<_>>()?;
-        let (mut crops, fakes): (Vec<Rgb8>, Vec<Rgb8>) = made.into_iter().unzip();
+        let mut labels = vec![0; pairs];
+        labels.extend(made.iter().map(|(.., class)| class));
+        let (mut crops, fakes): (Vec<Rgb8>, Vec<Rgb8>) = made.into_iter().map(|(real, fake, _)| (real, fake)).unzip();
         crops.extend(fakes);
-        let labels = (0..2 * pairs).map(|index| i32::from(index >= pairs)).collect();
         Ok(Batch { step, crops, labels })
     }
 
-    /// A real and a fake crop that went through the same draw of moves and degradations.
-    fn pair(&self, step: u64, slot: u64, side_px: usize) -> Result<(Rgb8, Rgb8)> {
+    /// A real and a fake crop that went through the same draw of moves and degradations, and the fake's class.
+    fn pair(&self, step: u64, slot: u64, side_px: usize) -> Result<(Rgb8, Rgb8, i32)> {
         let config = &self.config;
         let pair = self.sampler.pair(config.seed, step, slot);
         let crop = |index: usize| self.pack.crop(&self.pack.entries()[index]);
@@ -79,7 +83,8 @@ impl BatchMaker {
             let seen = plan.apply(&moves.place(picture))?;
             moves.blank(input::resize(&seen, side_px, side_px)?)
         };
-        Ok((look(&real)?, look(&fake)?))
+        let class = self.classes.of_making(pair.fake, self.pack.entries());
+        Ok((look(&real)?, look(&fake)?, class as i32))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::augment::AugmentConfig;
+use super::classes::Task;
 use super::degrade::{DegradeConfig, Tier};
 use super::forge::ForgeConfig;
 use crate::mte::GuidedFilterConfig;
@@ -19,6 +20,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// What the model is called in its file.
     pub name: String,
+    /// What is told apart.
+    pub task: Task,
     /// Steps of the run. With `minutes` set: at most so many.
     pub steps: u64,
     /// Minutes of training after which the run ends, schedules spread over them. 0: `steps` alone decide.
@@ -48,6 +51,7 @@ impl Default for TrainConfig {
         TrainConfig {
             seed: 1,
             name: "grnet".into(),
+            task: Task::default(),
             steps: 2000,
             minutes: 0.0,
             batch: 32,
@@ -71,7 +75,7 @@ pub struct ModelConfig {
     pub input_px: usize,
     /// Smaller inputs early on: pairs of (share of the run, side), in order. Empty: `input_px` throughout.
     pub growth: Vec<(f64, usize)>,
-    /// Fusion and attention.
+    /// Fusion and attention. The number of classes follows from the task and the data.
     pub network: GrNetConfig,
     /// The gain of the residual is measured on real pictures (1 / standard deviation) instead of taken from `network`.
     pub measure_gain: bool,

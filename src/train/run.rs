@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::batch::{Batch, BatchMaker, Loader};
 use super::checkpoint::{self, Learner, State, write_atomically};
+use super::classes::Classes;
 use super::config::TrainConfig;
 use super::curves;
 use super::export::finish_model;
@@ -179,6 +180,7 @@ pub fn train<B: AutodiffBackend>(
     watch: &mut dyn FnMut(Event),
 ) -> Result<Ending> {
     config.validate()?;
+    let mut config = config.clone();
     let folder = &inputs.folder;
     fs::create_dir_all(&folder.0).map_err(|e| io(&folder.0, e))?;
     let manifest = inputs.pack.join(MANIFEST_FILE);
@@ -186,14 +188,16 @@ pub fn train<B: AutodiffBackend>(
     let pack = Pack::open(&inputs.pack)?;
     let sampler = Sampler::new(pack.entries(), &config.sampling)?;
     sampler.notices.iter().for_each(|notice| watch(Event::Notice(notice.clone())));
-    let validation = ValidationSet::new(&pack, config)?;
+    let classes = Classes::new(config.task, pack.entries(), &config.sampling)?;
+    config.model.network.classes = classes.names().len();
+    let validation = ValidationSet::new(&pack, &config)?;
     watch(Event::Notice(format!("{} validation pictures in {} tiers", validation.len(), config.validate.tiers.len())));
-    let maker = Arc::new(BatchMaker { pack, sampler, config: config.clone() });
-    let mut run = Run::<B>::begin(config, inputs, device, data_sha256, &maker, watch)?;
+    let maker = Arc::new(BatchMaker { pack, sampler, classes, config: config.clone() });
+    let mut run = Run::<B>::begin(&config, inputs, device, data_sha256, &maker, watch)?;
     write_atomically(&folder.config(), config.to_toml()?.as_bytes())?;
     let ending = run.go(&maker, &validation, inputs.loader_threads, stop, watch)?;
     run.save()?;
-    let model = run.model_bytes(None)?;
+    let model = run.model_bytes(&maker.classes, None)?;
     write_atomically(&folder.last(), &model)?;
     curves::draw(&folder.metrics(), &folder.curves())?;
     Ok(ending)
@@ -281,7 +285,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
                     if config.model.measure_gain {
                         config.model.network.residual_gain = measure_gain::<B>(maker, &config, device)?;
                     }
-                    settle_norm(&mut network, maker, &config, device)?;
+                    settle_norm(&network, maker, &config, device)?;
                 }
             }
             learner = Learner { average: averaged(&network), network, adam: Adam::default() };
@@ -461,7 +465,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         let folder = &self.inputs.folder;
         if best {
             self.state.best_bits = figures.worst_tier.to_bits();
-            write_atomically(&folder.best(), &self.model_bytes(Some(&figures))?)?;
+            write_atomically(&folder.best(), &self.model_bytes(&maker.classes, Some(&figures))?)?;
         }
         curves::draw(&folder.metrics(), &folder.curves())
     }
@@ -472,10 +476,11 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
     }
 
     /// The judged network as a model file, f32, not yet calibrated.
-    fn model_bytes(&self, figures: Option<&Validation>) -> Result<Vec<u8>> {
+    fn model_bytes(&self, classes: &Classes, figures: Option<&Validation>) -> Result<Vec<u8>> {
         let network = self.judged();
         let mut meta = ModelMeta {
             name: self.config.name.clone(),
+            class_names: classes.names().to_vec(),
             input_px: self.config.model.input_px,
             network: self.config.model.network.clone(),
             mte: self.config.model.mte.clone(),
@@ -515,7 +520,7 @@ fn write_line(log: &mut fs::File, line: &Line) -> Result<()> {
 /// Lets the normalisation statistics see the training data before they are frozen: those that come with a trunk belong to
 /// photographs, and the residual looks nothing like one.
 fn settle_norm<B: AutodiffBackend>(
-    network: &mut GrNet<B>,
+    network: &GrNet<B>,
     maker: &BatchMaker,
     config: &TrainConfig,
     device: &B::Device,
@@ -523,14 +528,16 @@ fn settle_norm<B: AutodiffBackend>(
     if !config.learn.freeze_norm {
         return Ok(());
     }
-    network.set_frozen_norm(false);
+    // Without gradients: a graph that is never walked back is never freed. The clone shares the running statistics.
+    let mut watching = network.clone().no_grad();
+    watching.set_frozen_norm(false);
     for step in 0..config.learn.settle_steps {
         let batch = maker.batch(step, config.side_px(0.0))?;
         let unit = input::batch_unit::<B::InnerBackend>(&batch.crops, device);
         let residual = mte::tensor::residual(unit.clone(), &config.model.mte);
         let rgb = input::normalise(unit);
         // Running statistics move as a side effect; the output is of no interest.
-        network.forward(&config.model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
+        watching.forward(&config.model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
     }
     Ok(())
 }
