@@ -241,6 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn outcomes_are_counted_on_untouched_faces_alone_and_left_out_where_they_are_few() {
+        let samples = drawn(8000, 6);
+        let (buckets, thresholds) = fit(&samples).unwrap();
+        let outcomes = untouched_outcomes(&samples, &buckets, thresholds);
+        assert_eq!(outcomes.len(), 6);
+        let untouched = samples.iter().filter(|s| !s.fake).count();
+        assert_eq!(outcomes.iter().map(|o| o.faces as usize).sum::<usize>(), untouched);
+        let shares = |o: &UntouchedOutcomes| o.likely_fake + o.inconclusive + o.no_signs_found;
+        assert!(outcomes.iter().all(|o| (shares(o) - 1.0).abs() < 1e-9), "{outcomes:?}");
+        // Over all buckets the bound is kept to which the threshold was fitted.
+        let flagged: f64 = outcomes.iter().map(|o| o.likely_fake * f64::from(o.faces)).sum();
+        assert!((0.03..=0.0501).contains(&(flagged / untouched as f64)), "{flagged} of {untouched}");
+        assert_eq!(untouched_outcomes(&samples[..300], &buckets, thresholds), []);
+    }
+
+    #[test]
     fn one_class_cannot_be_calibrated_on() {
         let reals: Vec<Sample> = drawn(100, 4).into_iter().map(|s| Sample { fake: false, ..s }).collect();
         assert_eq!(fit(&reals).unwrap_err().kind(), ErrorKind::BadData);

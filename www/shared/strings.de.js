@@ -51,8 +51,6 @@ export const GERMAN = Object.freeze({
   sortScore: 'Wert, höchster zuerst',
   sortVerdict: 'Urteil',
   sortName: 'Dateiname',
-  tile: '{name}: {verdict}',
-  tileScore: '{verdict}, {score}',
   keepAll: 'Alle als JSON speichern',
   announce: '{name}: {verdict}',
 
@@ -102,7 +100,7 @@ export const GERMAN = Object.freeze({
   scoreHigh: '1: starke Spuren',
   scoreAria: 'Wert {score} auf einer Skala von 0, keine Spuren, bis 1, starke Spuren',
   meaningCount: 'Von 1000 unberührten Gesichtern dieser Größe und Kompression bekommen etwa {count} dieses Ergebnis.',
-  meaningAtMost: 'Die Schwelle ist so angepasst, dass von 1000 unberührten Gesichtern höchstens etwa {count} dieses Ergebnis bekommen.',
+  meaningAtMost: 'Die Schwelle ist so angepasst, dass höchstens etwa {count} von 1000 unberührten Gesichtern der Validierungsfotos dieses Ergebnis bekommen.',
   meaningUnknown: 'Wie viele unberührte Gesichter dieses Ergebnis bekommen, ist für Gesichter wie dieses nicht gemessen.',
   votes: 'Wie die beiden Ströme stimmen',
   voteSpatial: 'Bildstrom',

@@ -56,8 +56,6 @@ export const ENGLISH = Object.freeze({
   sortScore: 'Score, highest first',
   sortVerdict: 'Verdict',
   sortName: 'File name',
-  tile: '{name}: {verdict}',
-  tileScore: '{verdict}, {score}',
   keepAll: 'Save all as JSON',
 
   gallery: 'No photo at hand? Try one of these',
@@ -107,7 +105,7 @@ export const ENGLISH = Object.freeze({
   scoreHigh: '1: strong traces',
   scoreAria: 'Score {score} on a scale from 0, no traces, to 1, strong traces',
   meaningCount: 'Of 1,000 untouched faces of this size and compression, about {count} get this result.',
-  meaningAtMost: 'The threshold was fitted so that of 1,000 untouched faces at most about {count} get this result.',
+  meaningAtMost: 'The threshold was fitted so that at most about {count} of 1,000 untouched faces in the validation photos get this result.',
   meaningUnknown: 'How many untouched faces get this result has not been measured for faces like this one.',
   votes: 'How the two streams vote',
   voteSpatial: 'Picture stream',
