@@ -14,6 +14,7 @@ WEIGHTS=${GRNET_WEIGHTS:-weights} # a folder with grnet.safetensors and grnet.js
 WASM=wasm32-unknown-unknown
 TOOLS=$TARGET/tools
 SITE=dist/site
+EXTENSION=dist/extension # -chromium and -firefox
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "build.sh: $*"; exit 1; }
@@ -26,6 +27,7 @@ usage: ./build.sh COMMAND
 
   serve [--port N]   build the site and serve it on this machine (default port 8000; 0 takes a free one)
   site               build the static site into dist/site
+  extension          build the browser extension into dist/extension-chromium and dist/extension-firefox, and their zips
   detect PATH...     check photos with the native program; the options are those of `grnet detect`
   test               every check there is: format, lints, unit, parity and GPU tests, the page in a browser
   train-env          prepare .torch/, the LibTorch that the fastest CPU training links against
@@ -84,6 +86,8 @@ find_browser() {
   done
   return 1
 }
+
+find_firefox() { command -v firefox-esr || command -v firefox; }
 
 # A Vulkan driver in software: what the GPU tests run on where there is no GPU.
 find_lavapipe() { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null; }
@@ -155,6 +159,51 @@ site_files() {
   printf '  ],\n};\n'
 }
 
+# ---- Extension -----------------------------------------------------------------------------------------------------
+
+# One classic script of the modules named, in that order: content scripts are no modules. Their imports and `export`s
+# are left out, which holds as long as no two of them use a name twice (node --check in the tests would tell).
+join_modules() {
+  printf '%s\n' '(() => {' \
+    '// A second injection does nothing while the first one lives; after an update of the extension it takes over.' \
+    'if (globalThis.grnet?.()) return;' 'const { runtime } = chrome;' 'globalThis.grnet = () => Boolean(runtime?.id);'
+  sed -E -e '/^import .*;$/d' -e '/^import \{$/,/;$/d' -e 's/^export //' "$@"
+  printf '%s\n' '})();'
+}
+
+# extension_for BROWSER: puts the extension together from the built site and www/extension.
+extension_for() {
+  local out=$EXTENSION-$1 from=www/extension
+  rm -rf "$out"
+  mkdir -p "$out/extension/lib"
+  cp -R "$SITE/shared" "$SITE/pkg-cpu" "$SITE/pkg-gpu" "$SITE/model" "$SITE/icon.svg" "$SITE/style.css" "$out/"
+  cp LICENSE-MIT LICENSE-APACHE "$out/"
+  cp "$from"/{background,engine,options,panel,popup}.js "$from"/{options,panel,popup}.html "$from/extension.css" "$out/extension/"
+  cp "$from"/lib/*.js "$out/extension/lib/"
+  cp -R "$from/icons" "$out/extension/"
+  join_modules "$from"/lib/names.js "$from"/content/{candidates,pictures,badges,main}.js >"$out/extension/content.js"
+  if [[ $1 == chromium ]]; then
+    cp "$from"/{chromium,offscreen}.js "$from/offscreen.html" "$out/extension/"
+    cp "$from/manifest.json" "$out/"
+  else
+    cp "$from/firefox.js" "$out/extension/"
+    cp "$from/firefox/manifest.json" "$out/"
+  fi
+  # The same files give the same archive: names in order, one date for all.
+  find "$out" -exec touch -d '2020-01-01T00:00:00Z' {} +
+  rm -f "$out.zip"
+  have zip || { say "zip is missing: $out is built, but not packed"; return; }
+  (cd "$out" && find . -type f | LC_ALL=C sort | TZ=UTC zip -q -9 -X -@ "../${out##*/}.zip")
+  printf '%-26s %9d bytes\n' "${out##*/}.zip" "$(wc -c <"$out.zip")"
+}
+
+extension() {
+  have zip || debian_install zip || true
+  site
+  extension_for chromium
+  extension_for firefox
+}
+
 need_server() {
   need_rust
   SERVER=$TOOLS/serve
@@ -211,13 +260,36 @@ skip() {
   SKIPPED=$((SKIPPED + 1))
 }
 
-# Tests marked `#[ignore]` need a GPU adapter (their names begin with gpu_) or the data folder $GRNET_SHARED.
+# Python with ONNX Runtime, which the tests of the ONNX export compare with.
+need_onnxruntime() {
+  GRNET_PYTHON=${GRNET_PYTHON:-python3}
+  "$GRNET_PYTHON" -c 'import numpy, onnxruntime' 2>/dev/null && return
+  have python3 || return 1
+  GRNET_PYTHON=$TOOLS/onnxruntime/bin/python
+  [[ -x $GRNET_PYTHON ]] || python3 -m venv "$TOOLS/onnxruntime" || return 1
+  "$GRNET_PYTHON" -c 'import numpy, onnxruntime' 2>/dev/null && return
+  say "installing onnxruntime into $TOOLS/onnxruntime"
+  "$GRNET_PYTHON" -m pip install --quiet numpy onnxruntime
+}
+
+onnx_tests() {
+  if ! need_onnxruntime; then
+    skip "ONNX export in ONNX Runtime" "no python3 with onnxruntime"
+    return
+  fi
+  export GRNET_PYTHON
+  suite "ONNX export in ONNX Runtime" cargo test --locked --profile ci --features wgpu,train --test onnx -- --ignored
+  SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
+}
+
+# Tests marked `#[ignore]` need a GPU adapter (their names begin with gpu_), ONNX Runtime (onnxruntime_) or the data folder
+# $GRNET_SHARED.
 ignored_tests() {
-  local filter=()
+  local filter=(--skip onnxruntime_)
   if find_lavapipe || [[ -n ${GRNET_GPU:-} ]]; then
-    [[ -d ${GRNET_SHARED:-../shared} ]] || filter=(gpu_)
+    [[ -d ${GRNET_SHARED:-../shared} ]] || filter+=(gpu_)
   elif [[ -d ${GRNET_SHARED:-../shared} ]]; then
-    filter=(--skip gpu_)
+    filter+=(--skip gpu_)
   else
     return 0
   fi
@@ -234,6 +306,13 @@ page_tests() {
     node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
 
+extension_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/extension.e2e.mjs; }
+
+# Chromium draws the pictures.
+firefox_tests() {
+  GRNET_FIREFOX=$FIREFOX GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/firefox.e2e.mjs
+}
+
 run_tests() {
   local native=(--locked --profile ci --features wgpu,train)
   need_wasm_target
@@ -248,19 +327,27 @@ run_tests() {
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features --features wgpu -- -D warnings
   suite "tests, native" cargo test "${native[@]}"
   ignored_tests
+  onnx_tests
   if need_node; then
-    check "types of the page" node_modules/.bin/tsc -p .
-    suite "tests of the page's parts" node --test --test-reporter=spec tests/js/*.test.mjs
+    check "types of page and extension" node_modules/.bin/tsc -p .
+    suite "tests of the parts of page and extension" node --test --test-reporter=spec tests/js/*.test.mjs
   else
     skip "tests of the page" "node or npm is missing"
   fi
-  check "site" ./build.sh site # a process of its own: inside a condition bash forgets set -e
+  check "site and extension" ./build.sh extension # a process of its own: inside a condition bash forgets set -e
   BROWSER=$(find_browser || { debian_install chromium fonts-dejavu-core && find_browser; } || true)
   if [[ -n $BROWSER && -d node_modules ]]; then
     check "native program" cargo build "${native[@]}"
     suite "page, end to end" page_tests
+    suite "extension in Chromium" extension_tests
+    FIREFOX=$(find_firefox || { debian_install firefox-esr && find_firefox; } || true)
+    if [[ -n $FIREFOX ]]; then
+      suite "extension in Firefox" firefox_tests
+    else
+      skip "extension in Firefox" "no Firefox"
+    fi
   else
-    skip "page, end to end" "no Chromium or Chrome, or no node"
+    skip "page and extension, end to end" "no Chromium or Chrome, or no node"
   fi
   say ""
   for trouble in "${TROUBLES[@]+"${TROUBLES[@]}"}"; do say "failed: $trouble"; done
@@ -299,6 +386,7 @@ main() {
   case $command in
     serve) serve "$@" ;;
     site) site ;;
+    extension) extension ;;
     detect) detect "$@" ;;
     test) run_tests ;;
     train-env) train_env ;;

@@ -1,8 +1,16 @@
 //! GRnet: two ResNet-18 streams, one on the picture and one on its guided residual, fused by attention (AFM).
 
 pub mod afm;
+#[cfg(feature = "train")]
+pub mod baselines;
 pub mod cam;
+#[cfg(feature = "train")]
+pub mod layers;
 pub mod norm;
+#[cfg(feature = "train")]
+pub mod recipe;
+#[cfg(feature = "train")]
+pub mod residuals;
 pub mod resnet;
 
 use burn::module::{Module, Param};

@@ -55,6 +55,21 @@ pub fn jpeg_quality(bytes: &[u8]) -> Option<u8> {
     (1..=100u8).min_by_key(|&quality| scaled_sum(quality).abs_diff(found))
 }
 
+/// Chroma subsampling of a JPEG file as `4:4:4`, `4:2:2`, `4:2:0` or, for others, the sampling factors of its first
+/// component (`1x2`); `None` when the file has no frame header with three components.
+pub fn jpeg_chroma(bytes: &[u8]) -> Option<String> {
+    // SOF0..SOF15, without the tables (DHT, JPG, DAC) that share the range.
+    let is_frame = |marker: u8| (0xc0..=0xcf).contains(&marker) && ![0xc4, 0xc8, 0xcc].contains(&marker);
+    let frame = photo::jpeg_segments(bytes).find(|segment| is_frame(segment.marker))?;
+    let (&3, &luma, &blue) = (frame.body.get(5)?, frame.body.get(7)?, frame.body.get(10)?) else { return None };
+    Some(match (luma, blue) {
+        (0x11, 0x11) => "4:4:4".into(),
+        (0x21, 0x11) => "4:2:2".into(),
+        (0x22, 0x11) => "4:2:0".into(),
+        _ => format!("{}x{}", luma >> 4, luma & 0x0f),
+    })
+}
+
 /// Sum of the standard table as libjpeg scales it (jcparam.c, `jpeg_quality_scaling`, baseline).
 fn scaled_sum(quality: u8) -> u32 {
     let quality = u32::from(quality);

@@ -4,17 +4,22 @@
 //! [`prepare`] cuts faces once into a pack; [`batch`] makes pairs of real and fake crops from it on the fly (with fakes
 //! forged from reals, augmented and degraded alike); [`run`] learns, measures and keeps checkpoints.
 
+pub mod audit;
 pub mod augment;
 pub mod batch;
 pub mod calibrate;
 pub mod checkpoint;
+pub mod classes;
+pub mod compare;
 pub mod config;
 pub mod curves;
 pub mod degrade;
 pub mod eval;
 pub mod export;
 pub mod forge;
+pub mod layout;
 pub mod metrics;
+pub mod onnx;
 pub mod optim;
 pub mod pack;
 pub mod pixels;
@@ -23,5 +28,9 @@ pub mod prepare;
 pub mod rng;
 pub mod run;
 pub mod sampler;
+pub mod sgd;
+pub mod start;
+pub mod system;
 pub mod table;
+pub mod torch;
 pub mod validate;

@@ -3,7 +3,7 @@
 //! A `.safetensors` file with torchvision-like names; its `__metadata__` holds one JSON document under `grnet`
 //! ([`ModelMeta`]). Tensors are f32, f16, or int8 per output channel (`NAME` as i8 and `NAME.scale` as f32).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
@@ -202,15 +202,19 @@ impl ModelFile {
     /// # Errors
     /// [`ErrorKind::BadWeights`], naming what was expected and what was found.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let (_, header) = SafeTensors::read_metadata(bytes)
+        let document = model_document(bytes)
             .map_err(|error| Error::caused(ErrorKind::BadWeights, "expected a safetensors model file", error))?;
-        let document = header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY));
         let document =
             document.ok_or_else(|| bad("expected a grnet model file, found safetensors without `grnet` metadata"))?;
-        let meta: ModelMeta = serde_json::from_str(document)
+        let meta: ModelMeta = serde_json::from_str(&document)
             .map_err(|error| Error::caused(ErrorKind::BadWeights, "expected grnet model metadata", error))?;
         meta.validate()?;
         Ok(ModelFile { meta, id: sha256_hex(bytes), tensors: Tensors::parse(bytes)? })
+    }
+
+    /// Whether a file says that it is a model file, whatever else may be wrong with it.
+    pub fn is_model(bytes: &[u8]) -> bool {
+        model_document(bytes).is_ok_and(|document| document.is_some())
     }
 
     /// The network on a device.
@@ -218,8 +222,16 @@ impl ModelFile {
     /// # Errors
     /// [`ErrorKind::BadWeights`] for a missing, misshapen or unexpected tensor, or one with values that are not finite.
     pub fn network<B: Backend>(&self, device: &B::Device) -> Result<GrNet<B>> {
+        self.fill(self.meta.network.init::<B>(device))
+    }
+
+    /// Replaces the weights of a network by those of the file.
+    ///
+    /// # Errors
+    /// As [`ModelFile::network`].
+    pub fn fill<B: Backend>(&self, network: GrNet<B>) -> Result<GrNet<B>> {
         let mut used = 0;
-        let network = fill_module(self.meta.network.init::<B>(device), &mut |name, shape| {
+        let network = fill_module(network, &mut |name, shape| {
             used += 1;
             self.tensors.get(name, shape)
         })?;
@@ -231,6 +243,12 @@ impl ModelFile {
         }
         Ok(network)
     }
+}
+
+/// The JSON document of a model file; `None` in other safetensors files.
+fn model_document(bytes: &[u8]) -> std::result::Result<Option<String>, safetensors::SafeTensorError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    Ok(header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY)).cloned())
 }
 
 /// Writes a model file.
@@ -274,13 +292,33 @@ fn quantise(values: &[f32], channels: usize) -> (Vec<u8>, Vec<f32>) {
     (bytes.collect(), scales)
 }
 
-/// Loads a trunk from a torchvision `resnet18` state dict in safetensors form; its classifier is ignored.
+/// Loads a trunk from a torchvision `resnet18` state dict; its classifier and its counters are ignored.
+///
+/// # Errors
+/// [`ErrorKind::BadWeights`] for a missing, misshapen or unexpected tensor.
+pub fn load_trunk<B: Backend>(trunk: ResNet18<B>, tensors: &Tensors) -> Result<ResNet18<B>> {
+    let mut used = BTreeSet::new();
+    let trunk = fill_module(trunk, &mut |name, shape| {
+        used.insert(name.to_string());
+        tensors.get(name, shape)
+    })?;
+    let ours = |name: &String| used.contains(name) || name.starts_with("fc.") || name.ends_with(".num_batches_tracked");
+    match tensors.0.iter().find(|(name, _)| !ours(name)) {
+        Some((name, (shape, _))) => {
+            Err(bad(format!("expected the tensors of a ResNet-18 alone, found {name} of shape {shape:?}")))
+        }
+        None => Ok(trunk),
+    }
+}
+
+/// Loads a module from a safetensors file with torchvision's names, for example a trunk from a `resnet18` state dict;
+/// tensors that the module lacks, such as that one's classifier, are ignored.
 ///
 /// # Errors
 /// [`ErrorKind::BadWeights`] for a missing or misshapen tensor.
-pub fn load_trunk<B: Backend>(trunk: ResNet18<B>, bytes: &[u8]) -> Result<ResNet18<B>> {
+pub fn load_module<B: Backend, M: Module<B>>(module: M, bytes: &[u8]) -> Result<M> {
     let tensors = Tensors::parse(bytes)?;
-    fill_module(trunk, &mut |name, shape| tensors.get(name, shape))
+    fill_module(module, &mut |name, shape| tensors.get(name, shape))
 }
 
 /// The file that stands beside a model file and names it.
@@ -347,6 +385,11 @@ pub fn read_module<B: Backend, M: Module<B>>(module: &M, sink: &mut Sink<'_>) {
     module.visit(&mut Reader { path: Vec::new(), sink });
 }
 
+/// Whether what a container holds has a name in files: variants of enums have none, torchvision knows no such thing.
+fn is_named(container: &str) -> bool {
+    !container.starts_with("Enum:")
+}
+
 struct Filler<'a> {
     path: Vec<String>,
     source: &'a mut Source<'a>,
@@ -354,12 +397,16 @@ struct Filler<'a> {
 }
 
 impl<B: Backend> ModuleMapper<B> for Filler<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        if is_named(container) {
+            self.path.push(name.to_string());
+        }
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        if is_named(container) {
+            self.path.pop();
+        }
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
@@ -397,12 +444,16 @@ struct Reader<'a> {
 }
 
 impl<B: Backend> ModuleVisitor<B> for Reader<'_> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
+    fn enter_module(&mut self, name: &str, container: &str) {
+        if is_named(container) {
+            self.path.push(name.to_string());
+        }
     }
 
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        if is_named(container) {
+            self.path.pop();
+        }
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
@@ -413,12 +464,21 @@ impl<B: Backend> ModuleVisitor<B> for Reader<'_> {
     }
 }
 
-/// Tensors of a safetensors file, widened to f32.
+/// Tensors of a file by name, widened to f32.
 #[derive(Debug, Clone)]
-struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+pub struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 
 impl Tensors {
-    fn parse(bytes: &[u8]) -> Result<Self> {
+    /// Shapes and values by name.
+    pub fn new(tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Self {
+        Tensors(tensors)
+    }
+
+    /// The tensors of a safetensors file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadWeights`] for other files and for tensors of a type that no weights have.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
         let file = SafeTensors::deserialize(bytes)
             .map_err(|error| Error::caused(ErrorKind::BadWeights, "expected a safetensors file", error))?;
         let mut tensors = BTreeMap::new();
@@ -450,9 +510,15 @@ impl Tensors {
         Ok(Tensors(tensors))
     }
 
-    fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    /// The values of a tensor of this shape.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadWeights`] for a missing or misshapen tensor, or one with values that are not finite.
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let Some((found, values)) = self.0.get(name) else {
-            return Err(bad(format!("expected tensor {name} of shape {shape:?}, found none")));
+            let others = self.0.keys().next().map(|other| format!(" among {}, such as {other}", self.0.len()));
+            let others = others.unwrap_or_default();
+            return Err(bad(format!("expected tensor {name} of shape {shape:?}, found none{others}")));
         };
         if found != shape {
             return Err(bad(format!("tensor {name}: expected shape {shape:?}, found {found:?}")));

@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use grnet::ErrorKind;
+use grnet::train::audit::audit;
+use grnet::train::config::TrainConfig;
 use grnet::train::degrade::encode_jpeg;
+use grnet::train::layout::{self, Dataset, Layout};
 use grnet::train::pack::{Pack, Status};
 use grnet::train::prepare::{Counts, PrepareConfig, prepare};
+use grnet::train::table::{FAKE, REAL, Split};
 
 /// A fresh folder of a test.
 fn folder(name: &str) -> PathBuf {
@@ -26,7 +30,8 @@ fn write_picture(path: &Path, side: usize, seed: usize) {
 
 fn run(folder: &Path, out: &str, stop_after: usize) -> grnet::Result<Counts> {
     let stop = AtomicBool::new(stop_after == 0);
-    prepare(&folder.join("table.csv"), &folder.join(out), &PrepareConfig::default(), &stop, |done, _| {
+    let data = layout::read(&folder.join("table.csv"), Layout::Auto)?;
+    prepare(&data, &folder.join(out), &PrepareConfig::default(), &stop, |done, _| {
         stop.store(done >= stop_after, Ordering::Relaxed);
     })
 }
@@ -103,4 +108,235 @@ fn bad_tables_are_refused_before_any_picture_is_opened() {
     }
     std::fs::remove_file(folder.join("table.csv")).unwrap();
     assert_eq!(run(&folder, "pack", usize::MAX).unwrap_err().kind(), ErrorKind::Io);
+}
+
+/// Empty files: layouts look at names alone.
+fn touch(folder: &Path, paths: &[&str]) {
+    for path in paths {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, b"").unwrap();
+    }
+}
+
+/// (path, label, source, group, split) of every row.
+fn rows(data: &Dataset) -> Vec<(&str, i8, &str, &str, Split)> {
+    data.rows.iter().map(|r| (r.path.as_str(), r.label, r.source.as_str(), r.group.as_str(), r.split)).collect()
+}
+
+#[test]
+fn class_folders_are_read_with_sources_groups_and_splits() {
+    let folder = folder("folders");
+    touch(
+        &folder,
+        &[
+            "train/real/celeba/1.jpg",
+            "train/real/dfdc/video1/1.png",
+            "train/fake/swap/video1/1.png",
+            "test/fake/9.webp",
+            "test/real/9.JPG",
+            "test/notes.txt",
+            "elsewhere.png",
+        ],
+    );
+    let data = layout::read(&folder, Layout::Auto).unwrap();
+    assert_eq!(
+        rows(&data),
+        [
+            ("test/fake/9.webp", FAKE, "fake", "test/fake/9.webp", Split::Test),
+            ("test/real/9.JPG", REAL, "real", "test/real/9.JPG", Split::Test),
+            ("train/fake/swap/video1/1.png", FAKE, "swap", "video1", Split::Train),
+            ("train/real/celeba/1.jpg", REAL, "celeba", "train/real/celeba/1.jpg", Split::Train),
+            ("train/real/dfdc/video1/1.png", REAL, "dfdc", "video1", Split::Train),
+        ]
+    );
+    assert_eq!(data.left_out.values().sum::<usize>(), 1, "{:?}", data.left_out);
+}
+
+#[test]
+fn one_folder_per_generator_is_read() {
+    let folder = folder("generators");
+    touch(&folder, &["real/a.png", "stylegan/b.png", "sdxl/c.png"]);
+    let data = layout::read(&folder, Layout::Folders).unwrap();
+    let found: Vec<_> = data.rows.iter().map(|r| (r.label, r.generator.as_str())).collect();
+    assert_eq!(found, [(REAL, ""), (FAKE, "sdxl"), (FAKE, "stylegan")]);
+    for (row, group) in data.rows.iter().zip(["real/a.png", "sdxl/c.png", "stylegan/b.png"]) {
+        assert_eq!(row.split, Split::of_group(group));
+    }
+}
+
+#[test]
+fn faceforensics_keeps_swapped_videos_together_and_takes_the_official_splits() {
+    let folder = folder("forensics");
+    touch(
+        &folder,
+        &[
+            "original_sequences/youtube/c23/images/071/0001.png",
+            "original_sequences/youtube/c23/images/054/0001.png",
+            "original_sequences/youtube/c23/images/999/0001.png",
+            "manipulated_sequences/Deepfakes/c40/images/071_054/0001.png",
+            "manipulated_sequences/FaceSwap/c23/faces/054_071/0001.png",
+        ],
+    );
+    let groups = |data: &Dataset| {
+        let group = |part: &str| data.rows.iter().find(|r| r.path.contains(part)).unwrap().group.clone();
+        ["/071/", "/054/", "071_054", "054_071", "/999/"].map(group)
+    };
+    let data = layout::read(&folder, Layout::Auto).unwrap();
+    assert_eq!(groups(&data), ["054", "054", "054", "054", "999"]);
+    assert_eq!(data.rows.iter().filter(|r| r.generator == "Deepfakes" && r.label == FAKE).count(), 1);
+    assert!(data.rows.iter().all(|r| r.split == Split::of_group(&r.group)));
+    std::fs::write(folder.join("test.json"), r#"[["071", "054"]]"#).unwrap();
+    std::fs::write(folder.join("val.json"), r#"[["999", "998"]]"#).unwrap();
+    let data = layout::read(&folder, Layout::FaceForensics).unwrap();
+    let split = |group: &str| data.rows.iter().find(|r| r.group == group).unwrap().split;
+    assert_eq!((split("054"), split("999")), (Split::Test, Split::Val));
+}
+
+#[test]
+fn dfdc_takes_labels_and_originals_from_its_metadata() {
+    let folder = folder("dfdc");
+    touch(
+        &folder,
+        &[
+            "part_0/abc/1.png",
+            "part_0/xyz.mp4/1.png",
+            "part_1/abc2/1.png",
+            "part_1/unlabelled/1.png",
+            "part_1/other/1.png",
+        ],
+    );
+    let write = |part: &str, text: &str| std::fs::write(folder.join(part).join("metadata.json"), text).unwrap();
+    write(
+        "part_0",
+        r#"{"abc.mp4": {"label": "FAKE", "split": "train", "original": "xyz.mp4"}, "xyz.mp4": {"label": "REAL", "split": "train"}}"#,
+    );
+    write("part_1", r#"{"abc2.mp4": {"label": "FAKE", "original": "elsewhere.mp4"}, "unlabelled.mp4": {}}"#);
+    let data = layout::read(&folder, Layout::Auto).unwrap();
+    let found: Vec<_> = data.rows.iter().map(|r| (r.path.as_str(), r.label, r.group.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            ("part_0/abc/1.png", FAKE, "xyz"),
+            ("part_0/xyz.mp4/1.png", REAL, "xyz"),
+            ("part_1/abc2/1.png", FAKE, "elsewhere")
+        ]
+    );
+    assert_eq!(data.left_out.values().sum::<usize>(), 2);
+}
+
+#[test]
+fn celeb_df_follows_its_test_list_and_leaks_nothing_into_training() {
+    let folder = folder("celebdf");
+    touch(
+        &folder,
+        &[
+            "Celeb-real/id0_0000/1.png",
+            "Celeb-synthesis/id0_id1_0000/1.png",
+            "Celeb-real/id2_0003/1.png",
+            "Celeb-synthesis/id2_id1_0003/1.png",
+            "YouTube-real/00170/1.png",
+        ],
+    );
+    let unlisted = layout::read(&folder, Layout::Auto).unwrap_err();
+    assert!(unlisted.full_message().contains("test list"), "{}", unlisted.full_message());
+    std::fs::write(
+        folder.join("List_of_testing_videos.txt"),
+        "1 YouTube-real/00170.mp4\n0 Celeb-synthesis/id0_id1_0000.mp4\n",
+    )
+    .unwrap();
+    let data = layout::read(&folder, Layout::Auto).unwrap();
+    let of = |split| -> Vec<&str> { data.rows.iter().filter(|r| r.split == split).map(|r| r.path.as_str()).collect() };
+    assert_eq!(of(Split::Test), ["Celeb-synthesis/id0_id1_0000/1.png", "YouTube-real/00170/1.png"]);
+    assert_eq!([of(Split::Train), of(Split::Val)].concat().len(), 2);
+    // The original of the tested swap is not in the list, so it must not be learnt from either.
+    assert_eq!(data.left_out.values().sum::<usize>(), 1);
+    let groups: Vec<&str> = data.rows.iter().filter(|r| r.path.contains("id2")).map(|r| r.group.as_str()).collect();
+    assert_eq!(groups, ["Celeb-real/id2_0003"; 2]);
+}
+
+#[test]
+fn hff_lists_have_fake_as_zero_and_paths_of_another_machine() {
+    let folder = folder("hff");
+    touch(&folder, &["train/fake/StarGAN/1.jpg", "train/real/2.jpg", "test/real/CelebA/3.jpg"]);
+    let list = "/home/dataset/train/fake/StarGAN/1.jpg 0\n/home/dataset/train/real/2.jpg 1\n/home/dataset/train/real/gone.jpg 1\n";
+    std::fs::write(folder.join("train.txt"), list).unwrap();
+    std::fs::write(folder.join("test.txt"), "test/real/CelebA/3.jpg 1\n").unwrap();
+    let data = layout::read(&folder, Layout::Auto).unwrap();
+    assert_eq!(
+        rows(&data),
+        [
+            ("test/real/CelebA/3.jpg", REAL, "CelebA", "test/real/CelebA/3.jpg", Split::Test),
+            ("train/fake/StarGAN/1.jpg", FAKE, "StarGAN", "train/fake/StarGAN/1.jpg", Split::Train),
+            ("train/real/2.jpg", REAL, "real", "train/real/2.jpg", Split::Train),
+        ]
+    );
+    assert_eq!(data.left_out.values().sum::<usize>(), 1);
+    std::fs::write(folder.join("train.txt"), "train/real/2.jpg 7\n").unwrap();
+    let error = layout::read(&folder, Layout::Auto).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadData);
+    assert!(error.full_message().contains("train.txt:1"), "{}", error.full_message());
+}
+
+#[test]
+fn what_is_no_data_set_is_refused_with_what_was_expected() {
+    let folder = folder("nothing");
+    assert_eq!(layout::read(&folder.join("nowhere"), Layout::Auto).unwrap_err().kind(), ErrorKind::Io);
+    touch(&folder, &["original_sequences/youtube/c23/videos/071.mp4"]);
+    let error = layout::read(&folder, Layout::Auto).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadData);
+    assert!(error.full_message().contains("1 videos; split them first"), "{}", error.full_message());
+    assert_eq!(Layout::named("ffpp").unwrap_err().kind(), ErrorKind::BadUsage);
+}
+
+#[test]
+fn near_duplicates_go_the_training_row_first_and_lookalike_hashes_stay() {
+    let folder = folder("duplicates");
+    let smooth = |shift: usize, invert: bool| {
+        let value = move |i: usize| ((i / 3 % 96 + i / 3 / 96 + shift) % 192) as u8;
+        let data = (0..96 * 96 * 3).map(|i| if invert { 255 - value(i) } else { value(i) }).collect();
+        grnet::photo::Rgb8::new(96, 96, data).unwrap()
+    };
+    let write = |name: &str, picture: &grnet::photo::Rgb8, quality| {
+        std::fs::write(folder.join(name), encode_jpeg(picture, quality, false).unwrap()).unwrap();
+    };
+    write("a.jpg", &smooth(0, false), 95);
+    write("again.jpg", &smooth(0, false), 60);
+    write("swap.jpg", &smooth(0, false), 80);
+    write("brighter.jpg", &smooth(40, false), 95);
+    write("other.jpg", &smooth(0, true), 95);
+    let table = "path,label,source,generator,group,split,crop\na.jpg,0,s,,a,train,whole\nagain.jpg,0,s,,b,test,whole\n\
+        swap.jpg,1,s,x,a,train,whole\nbrighter.jpg,0,s,,c,train,whole\nother.jpg,0,s,,d,train,whole\n";
+    std::fs::write(folder.join("table.csv"), table).unwrap();
+    run(&folder, "pack", usize::MAX).unwrap();
+    let pack = Pack::open(&folder.join("pack")).unwrap();
+    let status: Vec<Status> = pack.entries().iter().map(|entry| entry.status).collect();
+    let packed = Status::Packed;
+    assert_eq!(status, [Status::Duplicate, packed, packed, packed, packed]);
+    let data = layout::read(&folder.join("table.csv"), Layout::Csv).unwrap();
+    let config = PrepareConfig { keep_duplicates: true, ..PrepareConfig::default() };
+    prepare(&data, &folder.join("all"), &config, &AtomicBool::new(false), |_, _| {}).unwrap();
+    assert!(Pack::open(&folder.join("all")).unwrap().entries().iter().all(|entry| entry.packed()));
+}
+
+#[test]
+fn the_audit_sees_a_short_cut_in_files_and_its_absence() {
+    let folder = folder("audit");
+    let mut table = String::from("path,label,source,generator,group,split,crop\n");
+    for index in 0..320 {
+        let (fake, foul) = (index % 2, index % 4 / 2);
+        // In the foul pair of sources fakes are larger; in the fair one they are not.
+        let side = if foul == 1 && fake == 1 { 90 } else { 72 };
+        write_picture(&folder.join(format!("{index}.jpg")), side, index);
+        let source = if foul == 1 { "foul" } else { "fair" };
+        table += &format!("{index}.jpg,{fake},{source},,g{index},train,whole\n");
+    }
+    std::fs::write(folder.join("table.csv"), table).unwrap();
+    let data = layout::read(&folder.join("table.csv"), Layout::Csv).unwrap();
+    let config = PrepareConfig { keep_duplicates: true, ..PrepareConfig::default() };
+    prepare(&data, &folder.join("pack"), &config, &AtomicBool::new(false), |_, _| {}).unwrap();
+    let audits = audit(&Pack::open(&folder.join("pack")).unwrap(), &TrainConfig::default()).unwrap();
+    let of = |name: &str| audits.iter().find(|pair| pair.fake == name && pair.real == name).unwrap();
+    assert_eq!(of("foul").before, 1.0, "{audits:?}");
+    assert!(of("fair").before < 0.75, "{audits:?}");
 }

@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
 use grnet::backend::Cpu;
-use grnet::train::config::TrainConfig;
+use grnet::train::classes::Task;
+use grnet::train::config::{LearnConfig, TrainConfig};
 use grnet::train::degrade::encode_jpeg;
 use grnet::train::export::{convert, finish_model};
+use grnet::train::layout::{self, Layout};
 use grnet::train::prepare::{PrepareConfig, prepare};
 use grnet::train::run::{Ending, Event, Inputs, RunFolder, train};
-use grnet::weights::{ModelFile, Precision};
+use grnet::train::start::Start;
+use grnet::weights::{ModelFile, Precision, read_module};
 
 /// A fresh folder of a test.
 fn folder(name: &str) -> PathBuf {
@@ -39,11 +42,14 @@ fn make_pack(folder: &Path, classes: &[usize]) -> PathBuf {
         let picture = grnet::photo::Rgb8::new(80, 80, (0..80 * 80 * 3).map(pixel).collect()).unwrap();
         std::fs::write(folder.join(format!("{index}.jpg")), encode_jpeg(&picture, 95, true).unwrap()).unwrap();
         let split = if index < 12 { "train" } else { "val" };
-        table += &format!("{index}.jpg,{fake},s{fake},,g{index},{split},whole\n");
+        let generator = ["", "gan", "", "swap"][index % 4];
+        table += &format!("{index}.jpg,{fake},s{fake},{generator},g{index},{split},whole\n");
     }
     std::fs::write(folder.join("table.csv"), table).unwrap();
     let pack = folder.join("pack");
-    prepare(&folder.join("table.csv"), &pack, &PrepareConfig::default(), &AtomicBool::new(false), |_, _| {}).unwrap();
+    let data = layout::read(&folder.join("table.csv"), Layout::Csv).unwrap();
+    let config = PrepareConfig { keep_duplicates: true, ..PrepareConfig::default() };
+    prepare(&data, &pack, &config, &AtomicBool::new(false), |_, _| {}).unwrap();
     pack
 }
 
@@ -56,7 +62,7 @@ fn config() -> TrainConfig {
 }
 
 fn inputs(pack: &Path, out: PathBuf, resume: bool) -> Inputs {
-    Inputs { pack: pack.into(), folder: RunFolder(out), trunk: None, resume, loader_threads: 1, commit: String::new() }
+    Inputs { pack: pack.into(), folder: RunFolder(out), start: None, resume, loader_threads: 1, commit: String::new() }
 }
 
 /// Trains on the CPU; raises the stop flag at the first measurement when asked to.
@@ -98,6 +104,41 @@ fn a_stopped_and_resumed_run_ends_bit_for_bit_like_a_straight_one() {
     assert_eq!(TrainConfig::parse(&std::fs::read_to_string(straight.folder.config()).unwrap()).unwrap(), config());
 
     exports_keep_the_model(&bytes);
+    a_model_can_be_the_start_of_another_run(&bytes, &pack, &folder);
+}
+
+/// A run that hardly learns ends where the model was, stream weights and gain included; the trunks alone would not.
+fn a_model_can_be_the_start_of_another_run(model: &[u8], pack: &Path, folder: &Path) {
+    let still = LearnConfig { rate: 1e-12, epoch_steps: 100, ..config().learn };
+    let config = TrainConfig { seed: 9, steps: 1, learn: still, ..config() };
+    let start = Some(Start::parse(model).unwrap());
+    let run = Inputs { start, ..inputs(pack, folder.join("from a model"), false) };
+    go(&config, &run, false).unwrap();
+    let read = |bytes: &[u8]| {
+        let file = ModelFile::parse(bytes).unwrap();
+        let mut weights = Vec::new();
+        read_module(&file.network::<Cpu>(&Default::default()).unwrap(), &mut |name, _, values| {
+            if !name.contains("running_") {
+                weights.extend(values);
+            }
+        });
+        (file.meta.network, weights)
+    };
+    let ((network, expected), (found_network, found)) = (read(model), read(&std::fs::read(run.folder.last()).unwrap()));
+    assert_eq!(found_network, network);
+    let worst = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-6, "weights differ by {worst}");
+}
+
+#[test]
+fn generators_can_be_told_apart() {
+    let folder = folder("generators");
+    let run = inputs(&make_pack(&folder, &[0, 1]), folder.join("run"), false);
+    let config = TrainConfig { task: Task::Generator, steps: 2, ..config() };
+    assert_eq!(go(&config, &run, false).unwrap().0, Ending::Finished);
+    let model = ModelFile::parse(&std::fs::read(run.folder.last()).unwrap()).unwrap();
+    assert_eq!(model.meta.class_names, ["unmanipulated", "gan", "swap", "self_blended", "up_sampled"]);
+    assert_eq!(model.meta.known_logits.len(), 5);
 }
 
 /// Every precision loads, carries its own known answers, and stays near f32; a changed weight does not.

@@ -9,7 +9,9 @@ use grnet::ErrorKind;
 use grnet::backend::Cpu;
 use grnet::detector::Detector;
 use grnet::nn::GrNet;
-use grnet::weights::{Manifest, ModelFile, ModelMeta, Precision, fill_module, load_trunk, read_module, write_model};
+use grnet::weights::{
+    Manifest, ModelFile, ModelMeta, Precision, Tensors, fill_module, load_trunk, read_module, write_model,
+};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 fn network(meta: &ModelMeta) -> GrNet<Cpu> {
@@ -165,13 +167,27 @@ fn trunk_loads_from_a_torchvision_state_dict_in_another_precision() {
     });
     // torchvision's file also holds a classifier and counters, which are not ours.
     stored.push(("fc.bias".to_string(), vec![1], vec![0; 4]));
-    let views = stored.iter().map(|(n, s, b)| (n.as_str(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
-    let bytes = safetensors::serialize(views, None).unwrap();
-    let loaded = load_trunk(grnet::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &bytes).unwrap();
+    let load = |stored: &[(String, Vec<usize>, Vec<u8>)]| {
+        let views = stored.iter().map(|(n, s, b)| (n.as_str(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
+        let tensors = Tensors::parse(&safetensors::serialize(views, None).unwrap()).unwrap();
+        load_trunk(grnet::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &tensors)
+    };
     let mut tensors = 0;
-    read_module(&loaded, &mut |name, shape, values| {
+    read_module(&load(&stored).unwrap(), &mut |name, shape, values| {
         assert_eq!(values, manifest.weights(&format!("net.{name}"), shape), "{name}");
         tensors += 1;
     });
     assert_eq!(tensors, 100);
+
+    let message = |stored: &[_]| load(stored).unwrap_err().to_string();
+    // A ResNet-34 has a third block; a wrapped module has a prefix.
+    let deeper = ("layer1.2.bn1.bias".to_string(), vec![64], vec![0; 256]);
+    let found = message(&[&stored[..], &[deeper]].concat());
+    assert!(found.contains("layer1.2.bn1.bias of shape [64]"), "{found}");
+    stored.iter_mut().for_each(|tensor| tensor.0.insert_str(0, "module."));
+    let found = message(&stored);
+    assert!(
+        found.contains("conv1.weight of shape [64, 3, 7, 7]") && found.contains("such as module.bn1.bias"),
+        "{found}"
+    );
 }

@@ -1,5 +1,6 @@
-//! `grnet prepare`, `grnet train`, `grnet eval` and `grnet export`: options, progress on the terminal, Ctrl-C.
+//! `grnet prepare`, `grnet train`, `grnet eval`, `grnet export` and `grnet compare`: options, progress on the terminal, Ctrl-C.
 
+pub mod compare;
 pub mod eval;
 
 use std::fs;
@@ -13,15 +14,19 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::backend::{TrainDevice, TrainJob, train_on};
+use crate::train::audit;
 use crate::train::checkpoint::write_atomically;
 use crate::train::config::TrainConfig;
-use crate::train::export::{convert, precision_named};
-use crate::train::pack::MANIFEST_FILE;
+use crate::train::export::{convert, precision_named, to_onnx};
+use crate::train::layout::{self, Dataset, Layout};
+use crate::train::onnx::ResidualPlace;
+use crate::train::pack::{MANIFEST_FILE, Pack};
 use crate::train::prepare::{self, PrepareConfig};
 use crate::train::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
+use crate::train::start::Start;
 use crate::train::validate::Validation;
-use crate::weights::Manifest;
-use crate::{Error, ErrorKind, Result};
+use crate::weights::{Manifest, Precision};
+use crate::{Error, ErrorKind, Result, cli};
 
 /// The subcommands of training.
 #[derive(Debug, Subcommand)]
@@ -32,8 +37,10 @@ pub enum TrainCommand {
     Train(TrainArgs),
     /// Measure a model on labelled pictures
     Eval(eval::EvalArgs),
-    /// Write a trained model at another precision, with its manifest
+    /// Write a trained model at another precision, with its manifest, or as ONNX
     Export(ExportArgs),
+    /// Train and measure the systems of the paper's tables on the same data with the same budget
+    Compare(compare::CompareArgs),
 }
 
 /// Runs one of them.
@@ -46,15 +53,19 @@ pub fn run_command(command: &TrainCommand) -> Result<()> {
         TrainCommand::Train(args) => run_train(args),
         TrainCommand::Eval(args) => eval::run(args),
         TrainCommand::Export(args) => run_export(args),
+        TrainCommand::Compare(args) => compare::run(args),
     }
 }
 
 /// Options of `grnet prepare`.
 #[derive(Debug, Args)]
 pub struct PrepareArgs {
-    /// Table of pictures: path,label,source,generator,group,split[,crop], paths relative to it
+    /// Table of pictures (path,label,source,generator,group,split[,crop], paths relative to it), or the folder of a data set
     #[arg(long)]
     pub data: PathBuf,
+    /// How the folder is laid out: auto, csv, folders, faceforensics, dfdc, celebdf, hff
+    #[arg(long, default_value = "auto")]
+    pub layout: String,
     /// Folder of the pack
     #[arg(long)]
     pub out: PathBuf,
@@ -64,6 +75,9 @@ pub struct PrepareArgs {
     /// The pictures are face crops already: take them whole
     #[arg(long)]
     pub cropped: bool,
+    /// Keep pictures that are nearly equal to another of the same source and label
+    #[arg(long)]
+    pub keep_duplicates: bool,
 }
 
 /// Options of `grnet train`.
@@ -72,7 +86,7 @@ pub struct TrainArgs {
     /// Configuration (TOML); defaults for whatever it does not name
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Table of pictures, or the folder of a pack made by `grnet prepare`
+    /// Table of pictures, folder of a data set, or the folder of a pack made by `grnet prepare`
     #[arg(long)]
     pub data: PathBuf,
     /// Folder of the run: checkpoints, models, metrics
@@ -81,7 +95,7 @@ pub struct TrainArgs {
     /// What computes
     #[arg(long, value_enum, default_value_t = DeviceOption::Cpu)]
     pub device: DeviceOption,
-    /// ResNet-18 weights both streams start from (torchvision names, safetensors)
+    /// Weights to start from: an earlier model, or torchvision's ResNet-18 for both streams (safetensors or .pth)
     #[arg(long)]
     pub init: Option<PathBuf>,
     /// End after so many minutes
@@ -107,12 +121,18 @@ pub struct ExportArgs {
     /// Model file, or the folder of a run (its best model)
     #[arg(long)]
     pub model: PathBuf,
-    /// File to write; `.json` beside it becomes the manifest
+    /// File to write; `.json` beside a model file becomes its manifest
     #[arg(long)]
     pub out: PathBuf,
-    /// f32, f16 or int8
-    #[arg(long, default_value = "f16")]
-    pub precision: String,
+    /// Model file or ONNX [default: by the ending of --out]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// f32, f16 or int8 [default: f16; ONNX is always f32]
+    #[arg(long)]
+    pub precision: Option<String>,
+    /// ONNX: where the guided residual is computed
+    #[arg(long, value_enum, default_value_t = ResidualPlace::Inside)]
+    pub residual: ResidualPlace,
     /// A new name for the model
     #[arg(long)]
     pub name: Option<String>,
@@ -122,6 +142,23 @@ pub struct ExportArgs {
     /// Pictures of each source that calibration looks at
     #[arg(long, default_value_t = 60)]
     pub per_source: usize,
+}
+
+/// What `grnet export` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A model file of grnet
+    Safetensors,
+    /// A graph for other runtimes
+    Onnx,
+}
+
+impl Format {
+    /// By the ending of a file's name: ONNX for `.onnx`, else a model file.
+    fn of(path: &Path) -> Self {
+        let onnx = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"));
+        if onnx { Format::Onnx } else { Format::Safetensors }
+    }
 }
 
 /// What computes in training.
@@ -153,16 +190,29 @@ impl From<DeviceOption> for TrainDevice {
 /// # Errors
 /// As [`prepare::prepare`].
 pub fn run_prepare(args: &PrepareArgs) -> Result<()> {
-    let config = PrepareConfig { side_px: args.side, cropped: args.cropped, ..PrepareConfig::default() };
+    let config = PrepareConfig {
+        side_px: args.side,
+        cropped: args.cropped,
+        keep_duplicates: args.keep_duplicates,
+        ..PrepareConfig::default()
+    };
     let stop = stop_on_ctrl_c()?;
-    make_pack(&args.data, &args.out, &config, &stop)
+    let data = layout::read(&args.data, Layout::named(&args.layout)?)?;
+    make_pack(&data, &args.out, &config, &stop)?;
+    let audits = audit::audit(&Pack::open(&args.out)?, &TrainConfig::default())?;
+    eprintln!("\nshort cuts: how often a decision tree that never sees a face tells fakes from reals (chance: 50 %)");
+    eprint!("{}", audit::text(&audits));
+    Ok(())
 }
 
-fn make_pack(table: &Path, folder: &Path, config: &PrepareConfig, stop: &AtomicBool) -> Result<()> {
+fn make_pack(data: &Dataset, folder: &Path, config: &PrepareConfig, stop: &AtomicBool) -> Result<()> {
+    for (reason, count) in &data.left_out {
+        eprintln!("{count:>9}  left out     {reason}");
+    }
     let bar = ProgressBar::new(0);
     bar.set_style(style("{msg} {wide_bar} {pos}/{len} {per_sec}, {eta} left"));
     bar.set_message("cutting faces");
-    let counts = prepare::prepare(table, folder, config, stop, |done, all| {
+    let counts = prepare::prepare(data, folder, config, stop, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;
@@ -172,6 +222,15 @@ fn make_pack(table: &Path, folder: &Path, config: &PrepareConfig, stop: &AtomicB
         eprintln!("{count:>9}  {:<11} {source}", format!("{status:?}"));
     }
     Ok(())
+}
+
+/// `data` if it is a pack already; otherwise the pack of that table, made in `folder` (or left there by an earlier call).
+fn pack_of(data: &Path, folder: &Path, stop: &AtomicBool) -> Result<PathBuf> {
+    if data.join(MANIFEST_FILE).exists() {
+        return Ok(data.to_path_buf());
+    }
+    make_pack(&layout::read(data, Layout::Auto)?, folder, &PrepareConfig::default(), stop)?;
+    Ok(folder.to_path_buf())
 }
 
 /// `grnet train`.
@@ -191,19 +250,13 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
         (None, Some(_)) => config.steps = i64::MAX as u64,
         (None, None) => {}
     }
+    let start = args.init.as_ref().map(|path| cli::read(path).and_then(|bytes| Start::parse(&bytes))).transpose()?;
     let stop = stop_on_ctrl_c()?;
-    let pack = if args.data.join(MANIFEST_FILE).exists() {
-        args.data.clone()
-    } else {
-        let pack = args.out.join("pack");
-        make_pack(&args.data, &pack, &PrepareConfig::default(), &stop)?;
-        pack
-    };
-    let trunk = args.init.as_ref().map(|path| fs::read(path).map_err(|e| cannot_read(path, e))).transpose()?;
+    let pack = pack_of(&args.data, &args.out.join("pack"), &stop)?;
     let inputs = Inputs {
         pack,
         folder: RunFolder(args.out.clone()),
-        trunk,
+        start,
         resume: args.resume,
         loader_threads: args.loader_threads,
         commit: commit(),
@@ -316,9 +369,17 @@ fn describe(step: u64, figures: &Validation, best: bool) -> String {
 /// # Errors
 /// `Io` for files, `BadWeights` for what is no model.
 pub fn run_export(args: &ExportArgs) -> Result<()> {
-    let precision = precision_named(&args.precision)?;
+    let format = args.format.unwrap_or_else(|| Format::of(&args.out));
+    let precision = match (format, args.precision.as_deref()) {
+        (Format::Onnx, None | Some("f32")) => Precision::F32,
+        (Format::Onnx, Some(other)) => {
+            let message = format!("expected precision f32 for ONNX, found {other}");
+            return Err(Error::new(ErrorKind::BadUsage, message));
+        }
+        (Format::Safetensors, name) => precision_named(name.unwrap_or("f16"))?,
+    };
     let model = if args.model.is_dir() { RunFolder(args.model.clone()).best() } else { args.model.clone() };
-    let bytes = fs::read(&model).map_err(|e| cannot_read(&model, e))?;
+    let bytes = cli::read(&model)?;
     let calibrated =
         args.calibrate.as_ref().map(|table| eval::calibrated(&bytes, table, args.per_source)).transpose()?;
     let exported = convert(&bytes, precision, |meta| {
@@ -329,12 +390,19 @@ pub fn run_export(args: &ExportArgs) -> Result<()> {
             meta.name = name.clone();
         }
     })?;
+    let exported = match format {
+        Format::Onnx => to_onnx(&exported, args.residual)?,
+        Format::Safetensors => exported,
+    };
     write_atomically(&args.out, &exported)?;
     let file = args.out.file_name().unwrap_or_default().to_string_lossy();
     let manifest = Manifest::of(&file, &exported);
-    let text = serde_json::to_string_pretty(&manifest)
-        .map_err(|e| Error::caused(ErrorKind::Internal, "the manifest as JSON", e))?;
-    write_atomically(&args.out.with_extension("json"), format!("{text}\n").as_bytes())?;
+    // An ONNX file has none: it would displace that of the model file of the same name.
+    if format == Format::Safetensors {
+        let text = serde_json::to_string_pretty(&manifest)
+            .map_err(|e| Error::caused(ErrorKind::Internal, "the manifest as JSON", e))?;
+        write_atomically(&args.out.with_extension("json"), format!("{text}\n").as_bytes())?;
+    }
     println!("{}  {:.1} MB  {}", args.out.display(), exported.len() as f64 / 1e6, manifest.sha256);
     Ok(())
 }

@@ -87,6 +87,8 @@ fn batch_mean<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
 fn update<B: Backend>(state: &RunningState<Tensor<B, 1>>, batch: Tensor<B, 1>, momentum: f64) {
     let old = state.value_sync();
     state.update(old.mul_scalar(1.0 - momentum).add(batch.mul_scalar(momentum)));
+    // What walks over the module's parameters sees synchronised values only.
+    state.value_sync();
 }
 
 fn channelwise<B: Backend>(values: Tensor<B, 1>) -> Tensor<B, 4> {

@@ -14,6 +14,8 @@ use super::norm::BatchNorm;
 
 /// Channels of the last stage, and of the pooled feature.
 pub const FEATURES: usize = 512;
+/// Pixels of the input between two places of the last feature map.
+pub const STRIDE: usize = 32;
 
 /// Two 3x3 convolutions with a skip (He et al. 2016; torchvision `BasicBlock`).
 ///
@@ -77,6 +79,11 @@ pub struct ResNet18<B: Backend> {
 impl<B: Backend> ResNet18<B> {
     /// A trunk with He-initialised convolutions; trained weights are loaded over it by [`crate::weights`].
     pub fn new(device: &B::Device) -> Self {
+        Self::with_channels(3, device)
+    }
+
+    /// The same for pictures of another number of channels.
+    pub fn with_channels(channels: usize, device: &B::Device) -> Self {
         let stage = |channels_in, channels_out, stride| {
             vec![
                 BasicBlock::new(channels_in, channels_out, stride, device),
@@ -84,7 +91,7 @@ impl<B: Backend> ResNet18<B> {
             ]
         };
         ResNet18 {
-            conv1: conv(3, 64, 7, 2, device),
+            conv1: conv(channels, 64, 7, 2, device),
             bn1: Some(BatchNorm::new(64, device)),
             maxpool: MaxPool2dConfig::new([3, 3])
                 .with_strides([2, 2])
@@ -98,7 +105,7 @@ impl<B: Backend> ResNet18<B> {
     }
 
     /// # Shapes
-    /// `[n, 3, h, w] -> [n, 512, ceil(h / 32), ceil(w / 32)]`
+    /// `[n, channels, h, w] -> [n, 512, ceil(h / 32), ceil(w / 32)]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         self.forward_from(0, x)
     }
@@ -122,6 +129,12 @@ impl<B: Backend> ResNet18<B> {
             _ => &self.layer4,
         };
         blocks.iter().fold(x, |x, block| block.forward(x))
+    }
+
+    /// Keeps the first convolution of `own` where it reads another number of channels than this trunk's.
+    pub fn with_stem_if_wider(self, own: Self) -> Self {
+        let same = own.conv1.weight.dims() == self.conv1.weight.dims();
+        if same { self } else { ResNet18 { conv1: own.conv1, ..self } }
     }
 
     /// Freezes (or unfreezes) the statistics of all normalisation layers; see [`BatchNorm`].

@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use super::augment::Moves;
+use super::classes::Classes;
 use super::config::TrainConfig;
 use super::forge;
 use super::pack::Pack;
+use super::pixels::{self, Kernel, Plane};
 use super::rng::{Stream, at};
 use super::sampler::{Making, Sampler};
 use crate::input;
+use crate::nn::resnet::STRIDE;
 use crate::photo::Rgb8;
 use crate::{Error, ErrorKind, Result};
 
@@ -24,8 +28,10 @@ pub struct Batch {
     pub step: u64,
     /// Crops at the network's size.
     pub crops: Vec<Rgb8>,
-    /// 0 real, 1 fake, in the order of the crops.
+    /// Class of each crop; 0 is real.
     pub labels: Vec<i32>,
+    /// How much of each place of the last feature map was made, 0..1, rows from the top; absent where that is not known.
+    pub maps: Vec<Option<Vec<f32>>>,
 }
 
 /// Makes batches; every batch depends on the configuration's seed and its step alone.
@@ -35,6 +41,8 @@ pub struct BatchMaker {
     pub pack: Pack,
     /// Draws pairs.
     pub sampler: Sampler,
+    /// What is told apart.
+    pub classes: Classes,
     /// Seed, sizes and strengths.
     pub config: TrainConfig,
 }
@@ -46,30 +54,38 @@ impl BatchMaker {
     /// `Io` when the pack cannot be read.
     pub fn batch(&self, step: u64, side_px: usize) -> Result<Batch> {
         let pairs = self.config.batch / 2;
-        let made: Vec<(Rgb8, Rgb8)> =
+        let made: Vec<Made> =
             (0..pairs as u64).into_par_iter().map(|slot| self.pair(step, slot, side_px)).collect::<Result<_>>()?;
-        let (mut crops, fakes): (Vec<Rgb8>, Vec<Rgb8>) = made.into_iter().unzip();
+        let mut labels = vec![0; pairs];
+        let mut maps = vec![Some(vec![0.0; places(side_px).pow(2)]); pairs];
+        let (mut crops, mut fakes) = (Vec::new(), Vec::new());
+        for pair in made {
+            labels.push(pair.class);
+            maps.push(pair.map);
+            crops.push(pair.real);
+            fakes.push(pair.fake);
+        }
         crops.extend(fakes);
-        let labels = (0..2 * pairs).map(|index| i32::from(index >= pairs)).collect();
-        Ok(Batch { step, crops, labels })
+        Ok(Batch { step, crops, labels, maps })
     }
 
     /// A real and a fake crop that went through the same draw of moves and degradations.
-    fn pair(&self, step: u64, slot: u64, side_px: usize) -> Result<(Rgb8, Rgb8)> {
+    fn pair(&self, step: u64, slot: u64, side_px: usize) -> Result<Made> {
         let config = &self.config;
         let pair = self.sampler.pair(config.seed, step, slot);
         let crop = |index: usize| self.pack.crop(&self.pack.entries()[index]);
         let forging = &mut at(config.seed, Stream::Forging, step, slot);
         let original = crop(pair.real)?;
-        let (real, fake) = match pair.fake {
-            Making::Given(fake) => (original, crop(fake)?),
+        let (real, fake, mask) = match pair.fake {
+            Making::Given(fake) => (original, crop(fake)?, None),
             Making::SelfBlended => {
-                let (fake, _) = forge::self_blend(&original, &config.forge, forging)?;
-                (original, fake)
+                let (fake, mask) = forge::self_blend(&original, &config.forge, forging)?;
+                (original, fake, Some(mask))
             }
             Making::UpSampled => {
                 let (fake, twin) = forge::up_sampling_traces(&original, &config.forge, forging)?;
-                (twin, fake)
+                let all = Plane::filled(fake.height, fake.width, 1.0);
+                (twin, fake, Some(all))
             }
         };
         let looks = &mut at(config.seed, Stream::Looks, step, slot);
@@ -79,8 +95,33 @@ impl BatchMaker {
             let seen = plan.apply(&moves.place(picture))?;
             moves.blank(input::resize(&seen, side_px, side_px)?)
         };
-        Ok((look(&real)?, look(&fake)?))
+        let class = self.classes.of_making(pair.fake, self.pack.entries()) as i32;
+        let map = mask.map(|mask| map_of(&mask, &moves, places(side_px))).transpose()?;
+        Ok(Made { real: look(&real)?, fake: look(&fake)?, class, map })
     }
+}
+
+/// A pair as the network sees it.
+struct Made {
+    real: Rgb8,
+    fake: Rgb8,
+    /// Of the fake.
+    class: i32,
+    /// Of the fake.
+    map: Option<Vec<f32>>,
+}
+
+/// Places of the last feature map along a side.
+fn places(side_px: usize) -> usize {
+    side_px / STRIDE
+}
+
+/// A blend mask, moved like its picture, as the share of each of `side` x `side` places.
+fn map_of(mask: &Plane, moves: &Moves, side: usize) -> Result<Vec<f32>> {
+    let grey = mask.data.iter().flat_map(|share| [pixels::to_byte(255.0 * share); 3]).collect();
+    let moved = moves.place(&Rgb8::new(mask.height, mask.width, grey)?);
+    let small = pixels::resize_with(&moved, side, side, Kernel::Box)?;
+    Ok(small.luma().into_iter().map(|value| f32::from(value) / 255.0).collect())
 }
 
 /// Makes batches ahead of their use and counts how long the device waited for them.
@@ -102,9 +143,25 @@ impl Loader {
     pub fn start(
         maker: Arc<BatchMaker>,
         first_step: u64,
-        side_px: impl Fn(u64) -> usize + Send + 'static,
+        side_px: impl Fn(u64) -> usize + Send + Sync + 'static,
         ahead: usize,
         threads: usize,
+    ) -> Result<Self> {
+        Self::of(first_step, ahead, threads, move |step| {
+            let side_px = side_px(step);
+            maker.batch(step, side_px)
+        })
+    }
+
+    /// The same for anything that makes the batch of a step.
+    ///
+    /// # Errors
+    /// `Io` when threads cannot be started.
+    pub fn of(
+        first_step: u64,
+        ahead: usize,
+        threads: usize,
+        make: impl Fn(u64) -> Result<Batch> + Send + Sync + 'static,
     ) -> Result<Self> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -115,8 +172,7 @@ impl Loader {
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             for step in first_step.. {
-                let side_px = side_px(step);
-                let batch = pool.install(|| maker.batch(step, side_px));
+                let batch = pool.install(|| make(step));
                 let failed = batch.is_err();
                 if stopped.load(Ordering::Relaxed) || sender.send(batch).is_err() || failed {
                     return;
@@ -149,5 +205,23 @@ impl Drop for Loader {
             // A panic there has already been reported by the batch that is missing.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_follows_its_mask_through_a_flip() {
+        let (side, cells) = (64, 4);
+        let mut mask = Plane::filled(side, side, 0.0);
+        // The upper left quarter, half strong.
+        (0..side * side).filter(|i| i / side < 32 && i % side < 32).for_each(|i| mask.data[i] = 0.5);
+        let still = Moves { flip: false, corners: None, cut_out: None };
+        let at = |moves: &Moves, row: usize, column: usize| map_of(&mask, moves, cells).unwrap()[row * cells + column];
+        assert!((at(&still, 0, 0) - 0.5).abs() < 0.01 && at(&still, 0, 3) == 0.0 && at(&still, 3, 0) == 0.0);
+        let flipped = Moves { flip: true, ..still };
+        assert!((at(&flipped, 0, 3) - 0.5).abs() < 0.01 && at(&flipped, 0, 0) == 0.0);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::augment::AugmentConfig;
+use super::classes::Task;
 use super::degrade::{DegradeConfig, Tier};
 use super::forge::ForgeConfig;
 use crate::mte::GuidedFilterConfig;
@@ -19,6 +20,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// What the model is called in its file.
     pub name: String,
+    /// What is told apart.
+    pub task: Task,
     /// Steps of the run. With `minutes` set: at most so many.
     pub steps: u64,
     /// Minutes of training after which the run ends, schedules spread over them. 0: `steps` alone decide.
@@ -48,6 +51,7 @@ impl Default for TrainConfig {
         TrainConfig {
             seed: 1,
             name: "grnet".into(),
+            task: Task::default(),
             steps: 2000,
             minutes: 0.0,
             batch: 32,
@@ -71,7 +75,7 @@ pub struct ModelConfig {
     pub input_px: usize,
     /// Smaller inputs early on: pairs of (share of the run, side), in order. Empty: `input_px` throughout.
     pub growth: Vec<(f64, usize)>,
-    /// Fusion and attention.
+    /// Fusion and attention. The number of classes follows from the task and the data.
     pub network: GrNetConfig,
     /// The gain of the residual is measured on real pictures (1 / standard deviation) instead of taken from `network`.
     pub measure_gain: bool,
@@ -138,6 +142,10 @@ pub struct LearnConfig {
     pub average: f64,
     /// Weight of each stream's own loss beside that of the fused classifier.
     pub stream_loss: f64,
+    /// Weight of the manipulation map's loss; 0: not supervised. Where it is known which part of a picture was made (none
+    /// of an untouched one, the blend mask of a self-blended one, all of an up-sampled one), every place of the last
+    /// feature map is asked for it through the fused classifier (see [`crate::nn::cam`]).
+    pub map_loss: f64,
     /// Targets are (this / 2) and 1 - (this / 2) instead of 0 and 1.
     pub label_smoothing: f64,
     /// Steps of an epoch: after each the stream weights follow the losses (paper, eq. 14), and the exponential schedule.
@@ -166,6 +174,7 @@ impl Default for LearnConfig {
             clip_norm: 1.0,
             average: 0.998,
             stream_loss: 1.0,
+            map_loss: 0.0,
             label_smoothing: 0.0,
             epoch_steps: 200,
             stream_weight_smoothing: 0.0,

@@ -16,7 +16,7 @@ use crate::backend::AnyDetector;
 use crate::detector::{self, PrepareConfig, Prepared};
 use crate::face::SeetaFinder;
 use crate::photo::{self, Limits};
-use crate::report::{Face, ModelInfo, Quality, Reason};
+use crate::report::{Band, Face, ModelInfo, Quality, Reason};
 use crate::weights::Thresholds;
 use crate::{Error, ErrorKind, Result};
 
@@ -80,6 +80,8 @@ pub struct Judged {
     pub tier: Tier,
     /// The photo's score, calibrated; absent when not assessed.
     pub p_fake: Option<f32>,
+    /// The photo's band.
+    pub band: Band,
     /// Why not.
     pub reason: Option<Reason>,
     /// Quality of the face that decided the score.
@@ -155,6 +157,7 @@ pub fn judge(
                 row: *row,
                 tier: *tier,
                 p_fake: report.p_fake,
+                band: report.band,
                 reason: report.reason,
                 quality: report.faces.iter().find(decided).map(|face| face.quality),
             });
@@ -177,6 +180,49 @@ fn prepare_row(
     let bytes = fs::read(base.join(&row.path)).unwrap_or_default();
     let bytes = degraded_file(&bytes, tier, odd).unwrap_or(bytes);
     detector::prepare(&row.path, &bytes, finder, config)
+}
+
+/// How two models differ on the same pictures in one degradation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Change {
+    /// The degradation.
+    pub degrade: &'static str,
+    /// Pictures that at least one of the models assessed.
+    pub pictures: usize,
+    /// Those of them with another band.
+    pub changed: usize,
+    /// Largest difference of `p_fake` where both assessed the picture.
+    pub p_fake_max_abs: f32,
+}
+
+impl Change {
+    /// For people.
+    pub fn text(&self) -> String {
+        let Change { pictures, changed, p_fake_max_abs, .. } = self;
+        let share = 100.0 * *changed as f64 / *pictures as f64;
+        format!("{changed} of {pictures} verdicts change ({share:.2} %), p_fake by at most {p_fake_max_abs:.4}")
+    }
+}
+
+/// Compares what two models say of the same rows in the same tiers, both as [`judge`] gives it.
+pub fn changes(judged: &[Judged], other: &[Judged]) -> Vec<Change> {
+    let mut found: Vec<Change> = Vec::new();
+    for (a, b) in judged.iter().zip(other) {
+        assert_eq!((a.row, a.tier), (b.row, b.tier), "both models judge the same pictures in the same order");
+        if a.band == Band::NotAssessed && b.band == Band::NotAssessed {
+            continue;
+        }
+        let degrade = a.tier.name();
+        if found.last().is_none_or(|change| change.degrade != degrade) {
+            found.push(Change { degrade, pictures: 0, changed: 0, p_fake_max_abs: 0.0 });
+        }
+        let change = found.last_mut().expect("one was just pushed");
+        change.pictures += 1;
+        change.changed += usize::from(a.band != b.band);
+        let difference = a.p_fake.zip(b.p_fake).map_or(0.0, |(a, b)| (a - b).abs());
+        change.p_fake_max_abs = change.p_fake_max_abs.max(difference);
+    }
+    found
 }
 
 /// Everything that was measured; the JSON of `grnet eval --json`.
@@ -471,6 +517,7 @@ mod tests {
             row,
             tier: Tier::Raw,
             p_fake: *p_fake,
+            band: p_fake.map_or(Band::NotAssessed, |p| if p >= 0.7 { Band::LikelyFake } else { Band::Inconclusive }),
             reason: p_fake.is_none().then_some(Reason::NoFace),
             quality: None,
         };
@@ -486,6 +533,17 @@ mod tests {
 
     fn row<'a>(evaluation: &'a Evaluation, by: &str, value: &str) -> &'a EvalRow {
         evaluation.rows.iter().find(|row| row.by == by && row.value == value).unwrap()
+    }
+
+    #[test]
+    fn another_band_is_a_change_and_another_score_within_it_is_none() {
+        let ours = judged(&[Some(0.1), Some(0.3), Some(0.9), None, None]);
+        let theirs = judged(&[Some(0.1), Some(0.5), Some(0.6), Some(0.2), None]);
+        let [change] = &changes(&ours, &theirs)[..] else { panic!("one degradation") };
+        assert_eq!((change.degrade, change.pictures, change.changed), ("raw", 4, 2));
+        assert!((change.p_fake_max_abs - 0.3).abs() < 1e-6);
+        assert_eq!(change.text(), "2 of 4 verdicts change (50.00 %), p_fake by at most 0.3000");
+        assert_eq!(changes(&ours, &ours)[0].changed, 0);
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! From a trained network to a model file, at any precision, with the known answers that `detect` checks itself against.
+//! From a trained network to a model file at any precision, with the known answers that `detect` checks itself against;
+//! and to ONNX.
 
 use burn::tensor::backend::Backend;
 use pollster::block_on;
 
+use super::onnx::{ResidualPlace, write_onnx};
 use crate::backend::Cpu;
 use crate::detector::Detector;
 use crate::nn::GrNet;
@@ -30,6 +32,15 @@ pub fn convert(model: &[u8], precision: Precision, change: impl FnOnce(&mut Mode
     let mut meta = file.meta.clone();
     change(&mut meta);
     finish_model(&network, &meta, precision)
+}
+
+/// A model file as ONNX.
+///
+/// # Errors
+/// `BadWeights` when `model` is no model file.
+pub fn to_onnx(model: &[u8], place: ResidualPlace) -> Result<Vec<u8>> {
+    let file = ModelFile::parse(model)?;
+    write_onnx(file.network::<Cpu>(&Default::default())?, &file.meta, place)
 }
 
 /// The precision of that name.

@@ -62,6 +62,15 @@ pub struct Entry {
     pub square_px: u32,
     /// Longer side of the original picture.
     pub picture_px: u32,
+    /// Height of the original picture.
+    #[serde(default)]
+    pub picture_height: u32,
+    /// Its width.
+    #[serde(default)]
+    pub picture_width: u32,
+    /// Chroma subsampling of the original file, as `4:2:0`; empty where it is no JPEG.
+    #[serde(default)]
+    pub chroma: String,
     /// Estimated JPEG quality of the original file, where it is a JPEG.
     pub jpeg_quality: Option<u8>,
     /// Bytes of the original file.
@@ -87,6 +96,9 @@ impl Entry {
             face_px: 0,
             square_px: 0,
             picture_px: 0,
+            picture_height: 0,
+            picture_width: 0,
+            chroma: String::new(),
             jpeg_quality: None,
             file_bytes: 0,
             dhash: String::new(),
@@ -147,13 +159,22 @@ impl Pack {
                 format!("expected a packed crop, found {} without", entry.path),
             ));
         }
-        let mut data = vec![0; entry.side_px * entry.side_px * 3];
         let mut file = self.crops.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        file.seek(SeekFrom::Start(entry.offset))
-            .and_then(|_| file.read_exact(&mut data))
-            .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read the crop of {}", entry.path), e))?;
-        Rgb8::new(entry.side_px, entry.side_px, data)
+        read_crop(&mut file, entry)
     }
+}
+
+/// The pixels of a packed entry out of the file of crops.
+///
+/// # Errors
+/// `Io` when reading fails.
+pub(super) fn read_crop(crops: &mut File, entry: &Entry) -> Result<Rgb8> {
+    let mut data = vec![0; entry.side_px * entry.side_px * 3];
+    crops
+        .seek(SeekFrom::Start(entry.offset))
+        .and_then(|_| crops.read_exact(&mut data))
+        .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read the crop of {}", entry.path), e))?;
+    Rgb8::new(entry.side_px, entry.side_px, data)
 }
 
 /// Reads the lines of a manifest.

@@ -1,7 +1,7 @@
-//! `grnet prepare`: a table of pictures -> a pack of face crops. The same decoding, face finding and cropping as `detect`.
+//! `grnet prepare`: a data set -> a pack of face crops. The same decoding, face finding and cropping as `detect`.
 //! Nothing is dropped in silence: every row of the table has a line in the manifest that says what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::pack::{CROPS_FILE, Entry, MANIFEST_FILE, Status, read_manifest};
+use super::checkpoint::write_atomically;
+use super::layout::Dataset;
+use super::pack::{self, CROPS_FILE, Entry, MANIFEST_FILE, Status, read_manifest};
 use super::pixels::{self, Kernel};
-use super::table::{self, Crop, Row};
+use super::table::{Crop, Row, Split};
 use crate::face::{FaceFinder, SeetaFinder};
 use crate::input;
 use crate::photo::{self, Limits, Rgb8};
+use crate::quality;
 use crate::{Error, ErrorKind, Result};
 
 /// How crops are made.
@@ -26,11 +29,13 @@ pub struct PrepareConfig {
     pub cropped: bool,
     /// Leave out rows of the test split: what is not in the pack cannot be trained on by mistake.
     pub skip_test: bool,
+    /// Keep pictures that are nearly equal to another of the same source and label.
+    pub keep_duplicates: bool,
 }
 
 impl Default for PrepareConfig {
     fn default() -> Self {
-        PrepareConfig { side_px: 224, cropped: false, skip_test: false }
+        PrepareConfig { side_px: 224, cropped: false, skip_test: false, keep_duplicates: false }
     }
 }
 
@@ -40,23 +45,23 @@ const CHUNK: usize = 256;
 /// Counts of what became of the rows, by status and source.
 pub type Counts = BTreeMap<(Status, String), usize>;
 
-/// Cuts the faces of all rows of `table` into `folder`. A folder that is already complete is left as it is; an interrupted
+/// Cuts the faces of all rows of `data` into `folder`. A folder that is already complete is left as it is; an interrupted
 /// one is continued. `progress` is told (done, all) after every chunk; `stop` ends it at the next chunk.
 ///
 /// # Errors
-/// `BadData` for a bad table, `Io` when files cannot be written, `Cancelled` when stopped.
+/// `Io` when files cannot be written, `Cancelled` when stopped.
 pub fn prepare(
-    table: &Path,
+    data: &Dataset,
     folder: &Path,
     config: &PrepareConfig,
     stop: &AtomicBool,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<Counts> {
-    let mut rows = table::read_table(table)?;
+    let mut rows = data.rows.clone();
     if config.skip_test {
-        rows.retain(|row| row.split != table::Split::Test);
+        rows.retain(|row| row.split != Split::Test);
     }
-    let base = table.parent().unwrap_or(Path::new("."));
+    let base = &data.base;
     fs::create_dir_all(folder).map_err(|e| io(folder, e))?;
     let manifest = folder.join(MANIFEST_FILE);
     if manifest.exists() {
@@ -77,9 +82,7 @@ pub fn prepare(
         unfinished.append(cut.collect::<Result<Vec<_>>>()?)?;
         progress(unfinished.entries.len(), rows.len());
     }
-    let counts = count(&unfinished.entries);
-    unfinished.finish(folder)?;
-    Ok(counts)
+    unfinished.finish(folder, config.keep_duplicates)
 }
 
 fn count(entries: &[Entry]) -> Counts {
@@ -150,15 +153,76 @@ impl Unfinished {
         self.manifest.flush().map_err(|e| io(&self.manifest_path, e))
     }
 
-    /// Both files get their names, the manifest last.
-    fn finish(mut self, folder: &Path) -> Result<()> {
+    /// Marks near-duplicates, then both files get their names, the manifest last.
+    fn finish(mut self, folder: &Path, keep_duplicates: bool) -> Result<Counts> {
         self.manifest.flush().map_err(|e| io(&self.manifest_path, e))?;
         self.crops.sync_all().map_err(|e| io(&self.crops_path, e))?;
+        if !keep_duplicates {
+            mark_duplicates(&mut self.entries, |entry| pack::read_crop(&mut self.crops, entry))?;
+        }
         let crops = folder.join(CROPS_FILE);
         fs::rename(&self.crops_path, &crops).map_err(|e| io(&crops, e))?;
-        let manifest = folder.join(MANIFEST_FILE);
-        fs::rename(&self.manifest_path, &manifest).map_err(|e| io(&manifest, e))
+        let mut text = csv::Writer::from_writer(Vec::new());
+        for entry in &self.entries {
+            text.serialize(entry).map_err(|e| Error::caused(ErrorKind::Io, "cannot write the manifest", e))?;
+        }
+        let text = text.into_inner().map_err(|e| Error::caused(ErrorKind::Io, "cannot write the manifest", e))?;
+        write_atomically(&folder.join(MANIFEST_FILE), &text)?;
+        // Left over when this fails, it is merely never looked at again.
+        let _ = fs::remove_file(&self.manifest_path);
+        Ok(count(&self.entries))
     }
+}
+
+/// Bits in which the difference hashes of near-duplicates may differ; more needs more than the four bands below.
+const DUPLICATE_BITS: u32 = 3;
+/// Root mean square difference of two small grey pictures (0..255), up to which they are the same picture.
+const DUPLICATE_RMS: f32 = 8.0;
+const BANDS: u32 = 4;
+
+/// Marks every packed picture that is nearly equal to another one of its source and label. Aligned faces of different
+/// people can share a hash, so candidates are compared by their pixels. Of two the one in the test split is kept, then
+/// validation, then training, then the earlier row: what was measured on must not have been learnt from.
+fn mark_duplicates(entries: &mut [Entry], mut crop: impl FnMut(&Entry) -> Result<Rgb8>) -> Result<()> {
+    let mut order: Vec<usize> = (0..entries.len()).filter(|&index| entries[index].packed()).collect();
+    let rank = |split| [Split::Test, Split::Val, Split::Train].iter().position(|s| *s == split);
+    order.sort_by_key(|&index| (rank(entries[index].split), index));
+    // With at most three differing bits, one of four bands is equal: only those are compared.
+    let mut kept: HashMap<(String, i8, u32, u16), Vec<usize>> = HashMap::new();
+    for index in order {
+        let Ok(hash) = u64::from_str_radix(&entries[index].dhash, 16) else { continue };
+        let keys = (0..BANDS).map(|band| {
+            let entry = &entries[index];
+            (entry.source.clone(), entry.label, band, (hash >> (16 * band)) as u16)
+        });
+        let keys: Vec<_> = keys.collect();
+        let mut near: Vec<usize> = keys.iter().filter_map(|key| kept.get(key)).flatten().copied().collect();
+        near.sort_unstable();
+        near.dedup();
+        let mut duplicate = false;
+        for other in near {
+            let other_hash = u64::from_str_radix(&entries[other].dhash, 16).unwrap_or(!hash);
+            let close = (hash ^ other_hash).count_ones() <= DUPLICATE_BITS;
+            if close && nearly_equal(&crop(&entries[index])?, &crop(&entries[other])?)? {
+                duplicate = true;
+                break;
+            }
+        }
+        if duplicate {
+            entries[index].status = Status::Duplicate;
+        } else {
+            keys.into_iter().for_each(|key| kept.entry(key).or_default().push(index));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two pictures look the same at 32 x 32 pixels.
+fn nearly_equal(a: &Rgb8, b: &Rgb8) -> Result<bool> {
+    const SIDE: usize = 32;
+    let [a, b] = [a, b].map(|picture| pixels::resize_with(picture, SIDE, SIDE, Kernel::Box).map(|small| small.luma()));
+    let sum: f32 = a?.iter().zip(&b?).map(|(a, b)| (f32::from(*a) - f32::from(*b)).powi(2)).sum();
+    Ok((sum / (SIDE * SIDE) as f32).sqrt() <= DUPLICATE_RMS)
 }
 
 fn cut_row(base: &Path, row: &Row, finder: &mut SeetaFinder, config: &PrepareConfig) -> (Entry, Option<Rgb8>) {
@@ -186,6 +250,9 @@ fn cut_row(base: &Path, row: &Row, finder: &mut SeetaFinder, config: &PrepareCon
         face_px: face_px.round() as u32,
         square_px: square.height as u32,
         picture_px: pixels.height.max(pixels.width) as u32,
+        picture_height: pixels.height as u32,
+        picture_width: pixels.width as u32,
+        chroma: quality::jpeg_chroma(&bytes).unwrap_or_default(),
         jpeg_quality: photo.jpeg_quality,
         file_bytes: bytes.len() as u64,
         dhash: dhash(&crop).map(|hash| format!("{hash:016x}")).unwrap_or_default(),

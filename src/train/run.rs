@@ -15,18 +15,20 @@ use serde::Serialize;
 
 use super::batch::{Batch, BatchMaker, Loader};
 use super::checkpoint::{self, Learner, State, write_atomically};
+use super::classes::Classes;
 use super::config::TrainConfig;
 use super::curves;
 use super::export::finish_model;
 use super::optim::{Adam, freeze_stages, move_average};
 use super::pack::{MANIFEST_FILE, Pack};
-use super::rng::{Stream, TrainRng, at, between, normal};
 use super::sampler::Sampler;
+use super::start::Start;
+use super::system::started;
 use super::validate::{Validation, ValidationSet};
 use crate::nn::GrNet;
 use crate::nn::afm::stream_weights;
-use crate::nn::resnet::FEATURES;
-use crate::weights::{ModelMeta, Precision, fill_module, load_trunk, sha256_hex};
+use crate::nn::recipe::Scheme;
+use crate::weights::{ModelFile, ModelMeta, Precision, load_trunk, sha256_hex};
 use crate::{Error, ErrorKind, Result, input, mte};
 
 /// Where a run's files are.
@@ -151,8 +153,8 @@ pub struct Inputs {
     pub pack: PathBuf,
     /// Folder of the run.
     pub folder: RunFolder,
-    /// A torchvision ResNet-18 state dict in safetensors form, for both trunks; absent: random start.
-    pub trunk: Option<Vec<u8>>,
+    /// Weights to start from; absent: random start.
+    pub start: Option<Start>,
     /// Go on from the folder's checkpoint.
     pub resume: bool,
     /// Threads of the loader.
@@ -178,6 +180,7 @@ pub fn train<B: AutodiffBackend>(
     watch: &mut dyn FnMut(Event),
 ) -> Result<Ending> {
     config.validate()?;
+    let mut config = config.clone();
     let folder = &inputs.folder;
     fs::create_dir_all(&folder.0).map_err(|e| io(&folder.0, e))?;
     let manifest = inputs.pack.join(MANIFEST_FILE);
@@ -185,14 +188,16 @@ pub fn train<B: AutodiffBackend>(
     let pack = Pack::open(&inputs.pack)?;
     let sampler = Sampler::new(pack.entries(), &config.sampling)?;
     sampler.notices.iter().for_each(|notice| watch(Event::Notice(notice.clone())));
-    let validation = ValidationSet::new(&pack, config)?;
+    let classes = Classes::new(config.task, pack.entries(), &config.sampling)?;
+    config.model.network.classes = classes.names().len();
+    let validation = ValidationSet::new(&pack, &config)?;
     watch(Event::Notice(format!("{} validation pictures in {} tiers", validation.len(), config.validate.tiers.len())));
-    let maker = Arc::new(BatchMaker { pack, sampler, config: config.clone() });
-    let mut run = Run::<B>::begin(config, inputs, device, data_sha256, &maker, watch)?;
+    let maker = Arc::new(BatchMaker { pack, sampler, classes, config: config.clone() });
+    let mut run = Run::<B>::begin(&config, inputs, device, data_sha256, &maker, watch)?;
     write_atomically(&folder.config(), config.to_toml()?.as_bytes())?;
     let ending = run.go(&maker, &validation, inputs.loader_threads, stop, watch)?;
     run.save()?;
-    let model = run.model_bytes(None)?;
+    let model = run.model_bytes(&maker.classes, None)?;
     write_atomically(&folder.last(), &model)?;
     curves::draw(&folder.metrics(), &folder.curves())?;
     Ok(ending)
@@ -214,26 +219,6 @@ struct Run<'a, B: AutodiffBackend> {
     started: Instant,
 }
 
-/// Start values of one parameter, from the run's seed alone (burn draws them from one generator for the whole process):
-/// He normal by fan-out for convolutions, PyTorch's uniform for the heads, identity for normalisations, 0 for attention.
-fn start_values(name: &str, shape: &[usize], rng: &mut TrainRng) -> Vec<f32> {
-    let count = shape.iter().product();
-    let uniform = |rng: &mut TrainRng, fan_in: usize| {
-        let bound = 1.0 / (fan_in as f32).sqrt();
-        (0..count).map(|_| between(rng, -bound, bound)).collect()
-    };
-    match *shape {
-        [out, _, height, width] => {
-            let spread = (2.0 / (out * height * width) as f32).sqrt();
-            (0..count).map(|_| spread * normal(rng)).collect()
-        }
-        [_, fan_in] => uniform(rng, fan_in),
-        _ if name.starts_with("fc") => uniform(rng, FEATURES),
-        _ if name.ends_with("weight") || name.ends_with("running_var") => vec![1.0; count],
-        _ => vec![0.0; count],
-    }
-}
-
 impl<'a, B: AutodiffBackend> Run<'a, B> {
     /// A fresh run, or the one in the folder's checkpoint.
     fn begin(
@@ -245,18 +230,15 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         watch: &mut dyn FnMut(Event),
     ) -> Result<Self> {
         let mut config = config.clone();
-        let mut slot = 0;
-        let mut network = fill_module(config.model.network.init::<B>(device), &mut |name, shape| {
-            slot += 1;
-            Ok(start_values(name, shape, &mut at(config.seed, Stream::Weights, 0, slot)))
-        })?;
+        let mut network = started(config.model.network.init::<B>(device), Scheme::He, config.seed)?;
         let path = inputs.folder.checkpoint();
         if path.exists() && !inputs.resume {
             let message =
                 format!("expected a folder without a run, found {}: resume it or take another", path.display());
             return Err(Error::new(ErrorKind::BadUsage, message));
         }
-        let averaged = |network: &GrNet<B>| (config.learn.average > 0.0).then(|| network.valid());
+        let average = config.learn.average;
+        let averaged = |network: &GrNet<B>| (average > 0.0).then(|| network.valid());
         let (mut learner, state);
         if inputs.resume {
             let blank = Learner { average: averaged(&network), network, adam: Adam::default() };
@@ -265,14 +247,23 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
                 watch(Event::Notice("the data differ from those the run began with".into()));
             }
         } else {
-            if let Some(trunk) = &inputs.trunk {
-                network.spatial = load_trunk(network.spatial, trunk)?;
-                network.residual = load_trunk(network.residual, trunk)?;
+            match &inputs.start {
+                Some(Start::Model(model)) => {
+                    network = model.fill(network)?;
+                    watch(Event::Notice(format!("starts from the model {}", model.meta.name)));
+                    adopt(&mut config, model, watch);
+                }
+                other => {
+                    if let Some(Start::Trunk(tensors)) = other {
+                        network.spatial = load_trunk(network.spatial, tensors)?;
+                        network.residual = load_trunk(network.residual, tensors)?;
+                    }
+                    if config.model.measure_gain {
+                        config.model.network.residual_gain = measure_gain::<B>(maker, &config, device)?;
+                    }
+                    settle_norm(&network, maker, &config, device)?;
+                }
             }
-            if config.model.measure_gain {
-                config.model.network.residual_gain = measure_gain::<B>(maker, &config, device)?;
-            }
-            settle_norm(&mut network, maker, &config, device)?;
             learner = Learner { average: averaged(&network), network, adam: Adam::default() };
             let model = &config.model.network;
             state = State::new(config.to_toml()?, data_sha256, model.w_spatial, model.residual_gain);
@@ -381,13 +372,18 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         let unit = input::batch_unit::<B::InnerBackend>(&batch.crops, &self.device);
         let residual = mte::tensor::residual(unit.clone(), &model.mte);
         let rgb = input::normalise(unit);
-        let output =
-            self.learner.network.forward(&model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
+        let network = &self.learner.network;
+        let maps = network.maps(&model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
+        let output = network.heads(&model.network, maps.clone());
         let targets = targets::<B>(&batch.labels, model.network.classes, learn.label_smoothing, &self.device);
         let losses =
             [output.fused, output.spatial, output.residual].map(|logits| cross_entropy(logits, targets.clone()));
         let [fused, spatial, residual] = losses.clone();
-        let total = fused.add(spatial.add(residual).mul_scalar(learn.stream_loss));
+        let mut total = fused.add(spatial.add(residual).mul_scalar(learn.stream_loss));
+        if learn.map_loss > 0.0 {
+            let places = network.place_logits(&model.network, maps);
+            total = total.add(map_loss(places, &batch.maps).mul_scalar(learn.map_loss));
+        }
         let gradients = total.backward();
         let rate = self.config.rate(self.state.step, self.progress());
         let (network, norm) = self.learner.adam.step::<B, _>(self.learner.network.clone(), &gradients, rate, learn);
@@ -450,7 +446,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         let folder = &self.inputs.folder;
         if best {
             self.state.best_bits = figures.worst_tier.to_bits();
-            write_atomically(&folder.best(), &self.model_bytes(Some(&figures))?)?;
+            write_atomically(&folder.best(), &self.model_bytes(&maker.classes, Some(&figures))?)?;
         }
         curves::draw(&folder.metrics(), &folder.curves())
     }
@@ -461,10 +457,11 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
     }
 
     /// The judged network as a model file, f32, not yet calibrated.
-    fn model_bytes(&self, figures: Option<&Validation>) -> Result<Vec<u8>> {
+    fn model_bytes(&self, classes: &Classes, figures: Option<&Validation>) -> Result<Vec<u8>> {
         let network = self.judged();
         let mut meta = ModelMeta {
             name: self.config.name.clone(),
+            class_names: classes.names().to_vec(),
             input_px: self.config.model.input_px,
             network: self.config.model.network.clone(),
             mte: self.config.model.mte.clone(),
@@ -484,6 +481,16 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
     }
 }
 
+/// What weights of an earlier model were trained with and would not fit without.
+fn adopt(config: &mut TrainConfig, model: &ModelFile, watch: &mut dyn FnMut(Event)) {
+    config.model.network.residual_gain = model.meta.network.residual_gain;
+    config.model.network.w_spatial = model.meta.network.w_spatial;
+    if config.model.mte != model.meta.mte {
+        let (found, used) = (&model.meta.mte, &config.model.mte);
+        watch(Event::Notice(format!("the start model was trained with {found:?}, this run uses {used:?}")));
+    }
+}
+
 fn write_line(log: &mut fs::File, line: &Line) -> Result<()> {
     let mut text =
         serde_json::to_string(line).map_err(|e| Error::caused(ErrorKind::Internal, "a line of metrics", e))?;
@@ -494,7 +501,7 @@ fn write_line(log: &mut fs::File, line: &Line) -> Result<()> {
 /// Lets the normalisation statistics see the training data before they are frozen: those that come with a trunk belong to
 /// photographs, and the residual looks nothing like one.
 fn settle_norm<B: AutodiffBackend>(
-    network: &mut GrNet<B>,
+    network: &GrNet<B>,
     maker: &BatchMaker,
     config: &TrainConfig,
     device: &B::Device,
@@ -502,14 +509,16 @@ fn settle_norm<B: AutodiffBackend>(
     if !config.learn.freeze_norm {
         return Ok(());
     }
-    network.set_frozen_norm(false);
+    // Without gradients: a graph that is never walked back is never freed. The clone shares the running statistics.
+    let mut watching = network.clone().no_grad();
+    watching.set_frozen_norm(false);
     for step in 0..config.learn.settle_steps {
         let batch = maker.batch(step, config.side_px(0.0))?;
         let unit = input::batch_unit::<B::InnerBackend>(&batch.crops, device);
         let residual = mte::tensor::residual(unit.clone(), &config.model.mte);
         let rgb = input::normalise(unit);
         // Running statistics move as a side effect; the output is of no interest.
-        network.forward(&config.model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
+        watching.forward(&config.model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
     }
     Ok(())
 }
@@ -531,8 +540,13 @@ fn measure_gain<B: AutodiffBackend>(maker: &BatchMaker, config: &TrainConfig, de
     Ok((variance.sqrt().recip() * digits).round() / digits)
 }
 
-/// Targets `[n, classes]`, smoothed.
-fn targets<B: AutodiffBackend>(labels: &[i32], classes: usize, smoothing: f64, device: &B::Device) -> Tensor<B, 2> {
+/// Targets `[n, classes]` of class labels, smoothed.
+pub(super) fn targets<B: AutodiffBackend>(
+    labels: &[i32],
+    classes: usize,
+    smoothing: f64,
+    device: &B::Device,
+) -> Tensor<B, 2> {
     let spread = (smoothing / classes as f64) as f32;
     let mut values = vec![spread; labels.len() * classes];
     for (row, label) in labels.iter().enumerate() {
@@ -545,6 +559,28 @@ fn targets<B: AutodiffBackend>(labels: &[i32], classes: usize, smoothing: f64, d
 pub fn cross_entropy<B: AutodiffBackend>(logits: Tensor<B, 2>, targets: Tensor<B, 2>) -> Tensor<B, 1> {
     let [count, _] = logits.dims();
     log_softmax(logits, 1).mul(targets).sum().mul_scalar(-1.0 / count as f64)
+}
+
+/// Mean binary cross entropy of "this place was made" over the places of pictures with a known map; 0 when there are none.
+///
+/// # Shapes
+/// Logits `[n, places, classes]`, class 0 for not made; `n` maps of `places` shares.
+fn map_loss<B: AutodiffBackend>(logits: Tensor<B, 3>, maps: &[Option<Vec<f32>>]) -> Tensor<B, 1> {
+    let [n, places, _] = logits.dims();
+    let device = logits.device();
+    let known = maps.iter().flatten().count().max(1);
+    let weights: Vec<f32> = maps
+        .iter()
+        .flat_map(|map| vec![if map.is_some() { 1.0 / (known * places) as f32 } else { 0.0 }; places])
+        .collect();
+    let shares = maps.iter().flat_map(|map| map.clone().unwrap_or_else(|| vec![0.0; places])).collect();
+    let of = |values: Vec<f32>| Tensor::<B, 2>::from_data(TensorData::new(values, [n, places]), &device);
+    let (weights, shares) = (of(weights), of(shares));
+    let untouched: Tensor<B, 2> = log_softmax(logits, 2).narrow(2, 0, 1).reshape([n, places]);
+    // Far below what a float can tell from 1, so that a sure and wrong place still has a gradient.
+    let made = untouched.clone().exp().neg().add_scalar(1.0).clamp_min(1e-6).log();
+    let entropy = made.mul(shares.clone()).add(untouched.mul(shares.neg().add_scalar(1.0))).neg();
+    entropy.mul(weights).sum()
 }
 
 /// Sums over the steps between two lines.
@@ -588,5 +624,31 @@ impl Means {
             pictures_per_s: self.pictures as f64 / seconds,
             loader_share: self.waited.as_secs_f64() / seconds,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Cpu;
+    use burn_autodiff::Autodiff;
+
+    #[test]
+    fn the_map_loss_is_cross_entropy_over_known_places_only() {
+        type B = Autodiff<Cpu>;
+        // Two pictures of two places: the margin for "made" is 2 and -1, then whatever it likes.
+        let logits = vec![0.0f32, 2.0, 0.0, -1.0, 0.0, 50.0, 0.0, -50.0];
+        let logits = Tensor::<B, 3>::from_data(TensorData::new(logits, [2, 2, 2]), &Default::default()).require_grad();
+        let loss = map_loss(logits.clone(), &[Some(vec![1.0, 0.25]), None]);
+        let softplus = |x: f32| (1.0 + x.exp()).ln();
+        let expected = (softplus(-2.0) + 0.25 * softplus(1.0) + 0.75 * softplus(-1.0)) / 2.0;
+        let found = loss.clone().into_data().convert::<f32>().iter::<f32>().sum::<f32>();
+        assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
+        let gradient = logits.grad(&loss.backward()).unwrap().into_data();
+        let gradient: Vec<f32> = gradient.iter::<f32>().collect();
+        assert!(
+            gradient[..4].iter().all(|g| g.abs() > 1e-3) && gradient[4..].iter().all(|g| *g == 0.0),
+            "{gradient:?}"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -18,6 +19,21 @@ pub enum Split {
     Val,
     /// Only ever evaluated on.
     Test,
+}
+
+impl Split {
+    /// The split of a group where the data does not name one: 80 % train, 10 % val, 10 % test, decided by the group's name
+    /// alone (first 8 bytes of the SHA-256 of `split:` + group, big-endian, modulo 10; 8 is val, 9 test), so that the same
+    /// group is in the same split in every table, on every machine.
+    pub fn of_group(group: &str) -> Split {
+        let digest = Sha256::digest(format!("split:{group}").as_bytes());
+        let number = digest.iter().take(8).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+        match number % 10 {
+            8 => Split::Val,
+            9 => Split::Test,
+            _ => Split::Train,
+        }
+    }
 }
 
 /// How the face is cut out of a picture.
@@ -54,7 +70,7 @@ pub struct Row {
     /// Pictures of one identity, video or original; never in two splits.
     #[serde(default)]
     pub group: String,
-    /// The part of the data it belongs to; `train` where the table does not say.
+    /// The part of the data it belongs to; [`Split::of_group`] where the table has no such column.
     #[serde(default = "train")]
     pub split: Split,
     /// How to cut the face out.
@@ -86,7 +102,9 @@ pub fn read_table(path: &Path) -> Result<Vec<Row>> {
 /// As [`read_table`].
 pub fn parse_table(reader: impl std::io::Read, name: &str) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (index, record) in csv::Reader::from_reader(reader).deserialize::<Row>().enumerate() {
+    let mut reader = csv::Reader::from_reader(reader);
+    let unsplit = reader.headers().is_ok_and(|headers| !headers.iter().any(|name| name == "split"));
+    for (index, record) in reader.deserialize::<Row>().enumerate() {
         let mut row = record.map_err(|e| {
             Error::caused(ErrorKind::BadData, format!("{name}: expected a picture in row {}", index + 1), e)
         })?;
@@ -96,6 +114,9 @@ pub fn parse_table(reader: impl std::io::Read, name: &str) -> Result<Vec<Row>> {
         }
         if row.group.is_empty() {
             row.group = row.path.clone();
+        }
+        if unsplit {
+            row.split = Split::of_group(&row.group);
         }
         rows.push(row);
     }
@@ -148,6 +169,20 @@ mod tests {
         assert_eq!(rows.len(), 3);
         assert_eq!((rows[1].label, rows[1].crop, rows[1].generator.as_str()), (FAKE, Crop::Whole, "dfdc"));
         assert_eq!((rows[2].group.as_str(), rows[2].split), ("c.jpg", Split::Val));
+    }
+
+    #[test]
+    fn a_table_without_splits_gets_them_by_group() {
+        let rows = |count| (0..count).map(|i| format!("{i}.jpg,0,g{}\n", i / 2)).collect::<String>();
+        let table = |count| parse_table(format!("path,label,group\n{}", rows(count)).as_bytes(), "table").unwrap();
+        let splits: Vec<Split> = table(4000).iter().map(|row| row.split).collect();
+        assert_eq!(table(100).iter().map(|row| row.split).collect::<Vec<_>>(), splits[..100], "grows with the table");
+        for (split, share) in [(Split::Train, 0.8), (Split::Val, 0.1), (Split::Test, 0.1)] {
+            let found = splits.iter().filter(|s| **s == split).count() as f64 / 4000.0;
+            assert!((found - share).abs() < 0.02, "{split:?}: {found}");
+        }
+        // The rule in Python: int.from_bytes(sha256(b"split:g6").digest()[:8], "big") % 10 is 9, g8 gives 8.
+        assert_eq!(["g0", "g6", "g8"].map(Split::of_group), [Split::Train, Split::Test, Split::Val]);
     }
 
     #[test]

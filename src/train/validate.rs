@@ -204,7 +204,7 @@ pub fn degraded_crop(crop: &Rgb8, entry: &Entry, tier: Tier, index: usize) -> Re
 }
 
 /// A fixed draw of at most `count`, the same for every run.
-fn draw(mut members: Vec<usize>, count: usize) -> Vec<usize> {
+pub(super) fn draw(mut members: Vec<usize>, count: usize) -> Vec<usize> {
     use rand::seq::SliceRandom;
     let rng = &mut at(0, Stream::Validation, 0, members.len() as u64);
     members.shuffle(rng);

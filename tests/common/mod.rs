@@ -25,6 +25,8 @@ impl Fixture {
         let widen = |dtype: Dtype, data: &[u8]| match dtype {
             Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
             Dtype::U8 => data.iter().map(|b| f32::from(*b)).collect(),
+            // Class labels.
+            Dtype::I64 => data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect(),
             other => panic!("fixture dtype {other:?}"),
         };
         let tensors = file

@@ -112,6 +112,8 @@ export const ENGLISH = Object.freeze({
   votesBothLow: 'Neither stream sees traces.',
   votesSplit: 'The two streams disagree.',
   evidence: 'What the network looks at',
+  evidencePhoto: 'The face as the network sees it',
+  evidenceResidual: 'Its guided residual, amplified',
   evidenceView: 'The face: left of the line its residual, right of it the photo, with the heat map over both',
   evidenceSlider: 'Residual or photo',
   evidenceHeat: 'Heat map',
@@ -236,6 +238,15 @@ export function setLanguage(language) {
  * @returns {string}
  */
 export function text(key, values = {}) {
-  const words = LANGUAGES[current].table[key] ?? ENGLISH[key];
+  return fill(LANGUAGES[current].table[key] ?? ENGLISH[key], values);
+}
+
+/**
+ * `words` with `{name}` replaced by `values.name`; unknown marks stay visible.
+ * @param {string} words
+ * @param {Readonly<Record<string, string | number>>} values
+ * @returns {string}
+ */
+export function fill(words, values) {
   return words.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }

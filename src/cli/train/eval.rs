@@ -12,22 +12,26 @@ use crate::cli::{self, Device};
 use crate::train::calibrate;
 use crate::train::checkpoint::write_atomically;
 use crate::train::degrade::Tier;
-use crate::train::eval::{By, Evaluation, Judged, evaluate, judge};
+use crate::train::eval::{By, Evaluation, Judged, changes, evaluate, judge};
 use crate::train::export::convert;
+use crate::train::layout::{self, Dataset, Layout};
 use crate::train::plots;
-use crate::train::table::{Row, Split, read_table};
+use crate::train::table::Split;
 use crate::weights::{ModelFile, ModelMeta, Precision};
 use crate::{Error, ErrorKind, Result};
 
 /// Options of `grnet eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Table of pictures: path,label,source,generator,group,split[,crop][,set], paths relative to it
+    /// Table of pictures (path,label,source,generator,group,split[,crop][,set], paths relative to it), or a data set's folder
     #[arg(long)]
     data: PathBuf,
     /// Model file [default: the shipped weights/grnet.safetensors]
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Also say how many verdicts change against this model file
+    #[arg(long, value_name = "MODEL")]
+    against: Option<PathBuf>,
     /// Which rows
     #[arg(long, value_enum, default_value_t = SplitOption::Test)]
     split: SplitOption,
@@ -81,48 +85,50 @@ impl SplitOption {
 pub fn run(args: &EvalArgs) -> Result<()> {
     let tiers = args.degrade.iter().map(|name| Tier::named(name)).collect::<Result<Vec<_>>>()?;
     let by = args.by.iter().map(|name| By::named(name)).collect::<Result<Vec<_>>>()?;
-    let rows = rows_of(&args.data, |split| args.split.holds(split))?;
+    let data = rows_of(&args.data, |split| args.split.holds(split))?;
+    let rows = &data.rows;
     let model = cli::read_model(args.model.as_deref())?;
+    let other = args.against.as_deref().map(|path| cli::read_model(Some(path))).transpose()?;
     let detector = pollster::block_on(AnyDetector::open(args.device.into(), &model))?;
-    let judged = judge_with_bar(&args.data, &rows, &detector, &tiers, args.cropped)?;
+    let judged = judge_with_bar(&data, &detector, &tiers, args.cropped)?;
     let thresholds = ModelFile::parse(&model)?.meta.thresholds;
-    let evaluation = evaluate(&rows, &judged, &by, detector.model_info(), thresholds);
+    let evaluation = evaluate(rows, &judged, &by, detector.model_info(), thresholds);
     print!("{}", evaluation.text());
     list_not_assessed(&evaluation);
+    if let Some(other) = other {
+        let other = pollster::block_on(AnyDetector::open(args.device.into(), &other))?;
+        let name = other.model_info().name;
+        for change in changes(&judged, &judge_with_bar(&data, &other, &tiers, args.cropped)?) {
+            println!("{:<7} against {name}: {}", change.degrade, change.text());
+        }
+    }
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&evaluation)
             .map_err(|e| Error::caused(ErrorKind::Internal, "the evaluation as JSON", e))?;
         write_atomically(path, format!("{json}\n").as_bytes())?;
     }
     match &args.plots {
-        Some(folder) => plots::draw(&rows, &judged, folder),
+        Some(folder) => plots::draw(rows, &judged, folder),
         None => Ok(()),
     }
 }
 
-fn rows_of(table: &Path, wanted: impl Fn(Split) -> bool) -> Result<Vec<Row>> {
-    let mut rows = read_table(table)?;
-    rows.retain(|row| wanted(row.split));
-    if rows.is_empty() {
+fn rows_of(path: &Path, wanted: impl Fn(Split) -> bool) -> Result<Dataset> {
+    let mut data = layout::read(path, Layout::Auto)?;
+    data.rows.retain(|row| wanted(row.split));
+    if data.rows.is_empty() {
         return Err(Error::new(
             ErrorKind::BadData,
-            format!("{}: expected rows of that split, found none", table.display()),
+            format!("{}: expected rows of that split, found none", path.display()),
         ));
     }
-    Ok(rows)
+    Ok(data)
 }
 
-fn judge_with_bar(
-    table: &Path,
-    rows: &[Row],
-    detector: &AnyDetector,
-    tiers: &[Tier],
-    cropped: bool,
-) -> Result<Vec<Judged>> {
+fn judge_with_bar(data: &Dataset, detector: &AnyDetector, tiers: &[Tier], cropped: bool) -> Result<Vec<Judged>> {
     let bar = ProgressBar::new(0);
     bar.set_style(style("judging {wide_bar} {pos}/{len} {per_sec}, {eta} left"));
-    let base = table.parent().unwrap_or(Path::new("."));
-    let judged = judge(base, rows, detector, tiers, cropped, |done, all| {
+    let judged = judge(&data.base, &data.rows, detector, tiers, cropped, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     });
@@ -156,16 +162,16 @@ const CALIBRATION_TIERS: [Tier; 4] = [Tier::Raw, Tier::Web, Tier::Hard, Tier::Av
 /// `BadData` when the table has no assessed validation pictures of both classes.
 pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<ModelMeta> {
     let mut taken: BTreeMap<(String, i8), usize> = BTreeMap::new();
-    let mut rows = rows_of(table, |split| split == Split::Val)?;
-    rows.retain(|row| {
+    let mut data = rows_of(table, |split| split == Split::Val)?;
+    data.rows.retain(|row| {
         let count = taken.entry((row.source.clone(), row.label)).or_default();
         *count += 1;
         *count <= per_source
     });
     let plain = convert(model, Precision::F32, |meta| meta.calibration = ModelMeta::default().calibration)?;
     let detector = pollster::block_on(AnyDetector::open(DeviceChoice::Cpu, &plain))?;
-    let judged = judge_with_bar(table, &rows, &detector, &CALIBRATION_TIERS, false)?;
-    let samples = calibrate::samples(&rows, &judged);
+    let judged = judge_with_bar(&data, &detector, &CALIBRATION_TIERS, false)?;
+    let samples = calibrate::samples(&data.rows, &judged);
     let (calibration, thresholds) = calibrate::fit(&samples)?;
     let untouched = calibrate::untouched_outcomes(&samples, &calibration, thresholds);
     for bucket in &calibration {

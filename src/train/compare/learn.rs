@@ -1,0 +1,259 @@
+//! Training of one entrant: its optimiser and schedule stretched over the budget, the best network on the validation rows
+//! kept. Short runs, so there are no checkpoints: a run that is stopped starts again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::module::AutodiffModule;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+
+use super::data::{Drawing, Exam};
+use super::figures::argmax;
+use super::{Budget, Entrant, Inputs, Protocol, Setting, Watch};
+use crate::nn::afm::stream_weights;
+use crate::nn::recipe::{Decay, Recipe, Span, Update};
+use crate::train::batch::Loader;
+use crate::train::config::{LearnConfig, Optimiser};
+use crate::train::optim::Adam;
+use crate::train::run::targets;
+use crate::train::sgd::CaffeSgd;
+use crate::train::system::{Competitor, Network, class_probabilities};
+use crate::{Error, ErrorKind, Result, input};
+
+/// Pictures that go through a network together when it is judged.
+pub const JUDGED_TOGETHER: usize = 32;
+/// Measurements on the validation rows over the whole budget.
+const MEASUREMENTS: u64 = 10;
+/// Batches made ahead of their use.
+const AHEAD: usize = 4;
+/// The common setting.
+const COMMON_RATE: f64 = 3e-4;
+const COMMON_BATCH: usize = 32;
+/// Norm to which gradients are cut in the common setting; the authors cut none.
+const COMMON_CLIP: f64 = 1.0;
+
+/// What a run has learnt.
+#[derive(Debug)]
+pub struct Learnt<B: Backend> {
+    /// The network that did best on the validation rows.
+    pub competitor: Competitor<B>,
+    /// Its accuracy there.
+    pub validation_acc: f64,
+    /// Pictures learnt from.
+    pub pictures: u64,
+    /// Seconds of training and validation.
+    pub seconds: f64,
+    /// Whether it started from ImageNet weights.
+    pub pretrained: bool,
+}
+
+/// Either optimiser.
+enum Optimising<B: Backend> {
+    Adam(Adam<B>, Box<LearnConfig>),
+    Sgd(CaffeSgd<B>),
+}
+
+impl<I: Backend> Optimising<I> {
+    fn new(recipe: &Recipe, setting: Setting) -> Self {
+        let adam = |betas, clip_norm| {
+            let config = LearnConfig {
+                optimiser: Optimiser::Adam,
+                betas,
+                weight_decay: 0.0,
+                clip_norm,
+                ..LearnConfig::default()
+            };
+            Optimising::Adam(Adam::default(), Box::new(config))
+        };
+        match (setting, recipe.update) {
+            (Setting::Common, _) => adam([0.9, 0.999], COMMON_CLIP),
+            (Setting::Authors, Update::Adam { betas }) => adam(betas, 0.0),
+            (Setting::Authors, Update::CaffeSgd { momentum, weight_decay }) => {
+                Optimising::Sgd(CaffeSgd::new(momentum, weight_decay))
+            }
+        }
+    }
+
+    fn step<B: AutodiffBackend<InnerBackend = I>>(
+        &mut self,
+        network: Network<B>,
+        gradients: &B::Gradients,
+        rate: f64,
+    ) -> Network<B> {
+        match self {
+            Optimising::Adam(adam, config) => adam.step::<B, _>(network, gradients, rate, config).0,
+            Optimising::Sgd(sgd) => sgd.step::<B, _>(network, gradients, rate),
+        }
+    }
+}
+
+/// The learning rate at a share of the run: the authors' falls at the same shares of the whole, or the common cosine.
+pub fn rate(recipe: &Recipe, setting: Setting, progress: f64) -> f64 {
+    if setting == Setting::Common {
+        return COMMON_RATE * 0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos());
+    }
+    let Decay { factor, every, floor } = recipe.decay;
+    let falls_in_all = match (recipe.length, every) {
+        (Span::Steps(length), Span::Steps(every)) => length as f64 / every as f64,
+        (Span::Epochs(length), Span::Epochs(every)) => length / every,
+        // No recipe mixes the two.
+        _ => 0.0,
+    };
+    (recipe.rate * factor.powi((progress * falls_in_all) as i32)).max(floor)
+}
+
+/// Trains one entrant.
+///
+/// # Errors
+/// `Cancelled` when stopped, `Internal` when a loss is no number any more, otherwise as the data.
+#[allow(clippy::too_many_arguments, reason = "a run is all of these")]
+pub fn learn<B: AutodiffBackend>(
+    entrant: Entrant,
+    protocol: &Protocol,
+    drawing: Arc<Drawing>,
+    validation: &Exam,
+    inputs: &Inputs,
+    device: &B::Device,
+    stop: &AtomicBool,
+    watch: &mut Watch,
+) -> Result<Learnt<B::InnerBackend>> {
+    let recipe = entrant.system.recipe();
+    // Dropout and the capsules' noise come from burn's generator.
+    B::seed(device, protocol.seed);
+    let classes = drawing.classes();
+    // Capsule's VGG weights cannot be had here: its front learns with the rest.
+    let fresh = entrant.system.init::<B>(classes, protocol.side_px, false, device)?.started(protocol.seed)?;
+    let (mut competitor, pretrained) = match &inputs.imagenet {
+        Some(bytes) => fresh.with_imagenet_resnet(bytes, device)?,
+        None => (fresh, false),
+    };
+    let batch = if entrant.setting == Setting::Common { COMMON_BATCH } else { recipe.batch };
+    let rows = drawing.rows();
+    let (pictures_in_all, minutes_in_all) = match protocol.budget {
+        Budget::Pictures(count) => (count as f64, f64::INFINITY),
+        Budget::Epochs(epochs) => ((rows as f64 * epochs).max(1.0), f64::INFINITY),
+        Budget::Minutes(minutes) => (f64::INFINITY, minutes),
+    };
+    let making = drawing.clone();
+    let mut loader = Loader::of(0, AHEAD, inputs.loader_threads, move |step| making.batch(step, batch))?;
+    let mut optimising = Optimising::new(&recipe, entrant.setting);
+    let mut streams = StreamLosses::default();
+    let mut best: Option<(f64, Competitor<B::InnerBackend>)> = None;
+    let (started, mut pictures, mut measured, mut progress) = (Instant::now(), 0u64, 0, 0.0);
+    while progress < 1.0 {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Cancelled, format!("stopped while {} learnt", entrant.system.name())));
+        }
+        let made = loader.next_batch()?;
+        let unit = Tensor::from_inner(input::batch_unit::<B::InnerBackend>(&made.crops, device));
+        let (loss, parts) = competitor.loss(unit, targets::<B>(&made.labels, classes, 0.0, device));
+        let gradients = loss.clone().backward();
+        let network = optimising.step::<B>(competitor.network, &gradients, rate(&recipe, entrant.setting, progress));
+        competitor = Competitor { network, ..competitor }.project();
+        let value = scalar(loss);
+        if !value.is_finite() {
+            let message = format!("expected a finite loss, found {value} after {pictures} pictures");
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        pictures += made.crops.len() as u64;
+        // Three losses: GRnet with AFM.
+        if let [_, spatial, residual] = &parts[..] {
+            streams.add(scalar(spatial.clone()), scalar(residual.clone()), made.crops.len() as u64);
+            competitor.grnet.w_spatial = streams.weight(rows).unwrap_or(competitor.grnet.w_spatial);
+        }
+        progress = (pictures as f64 / pictures_in_all).max(started.elapsed().as_secs_f64() / 60.0 / minutes_in_all);
+        let due = (progress * MEASUREMENTS as f64) as u64;
+        let mut accuracy = None;
+        if due > measured {
+            measured = due;
+            let judged = competitor.judged();
+            let found = self::accuracy(&judged, validation, device);
+            accuracy = Some(found);
+            if best.as_ref().is_none_or(|(so_far, _)| found > *so_far) {
+                best = Some((found, judged));
+            }
+        }
+        watch(progress.min(1.0), value, accuracy);
+    }
+    let (validation_acc, competitor) = best.expect("the end of a run is a measurement");
+    Ok(Learnt { competitor, validation_acc, pictures, seconds: started.elapsed().as_secs_f64(), pretrained })
+}
+
+fn scalar<B: Backend>(value: Tensor<B, 1>) -> f64 {
+    value.into_data().convert::<f32>().iter::<f32>().map(f64::from).sum()
+}
+
+/// Share of the pictures whose likeliest class is theirs.
+fn accuracy<B: Backend>(competitor: &Competitor<B>, exam: &Exam, device: &B::Device) -> f64 {
+    let rows = class_probabilities(competitor, &exam.crops, JUDGED_TOGETHER, device);
+    let right = rows.iter().zip(&exam.truth).filter(|(row, truth)| argmax(row) == **truth).count();
+    right as f64 / exam.truth.len() as f64
+}
+
+impl<B: AutodiffBackend> Competitor<B> {
+    /// The same without what learning needs.
+    fn judged(&self) -> Competitor<B::InnerBackend> {
+        let network = self.network.valid();
+        Competitor { system: self.system, network, grnet: self.grnet.clone(), mte: self.mte.clone() }
+    }
+}
+
+/// Sums of GRnet's stream losses over an epoch.
+#[derive(Default)]
+struct StreamLosses {
+    sums: [f64; 2],
+    steps: u64,
+    pictures: u64,
+}
+
+impl StreamLosses {
+    fn add(&mut self, spatial: f64, residual: f64, pictures: u64) {
+        self.sums = [self.sums[0] + spatial, self.sums[1] + residual];
+        self.steps += 1;
+        self.pictures += pictures;
+    }
+
+    /// The spatial stream's weight (paper, eq. 14) at the end of an epoch of `rows` pictures; none in between.
+    fn weight(&mut self, rows: u64) -> Option<f64> {
+        if self.pictures < rows {
+            return None;
+        }
+        let [spatial, residual] = self.sums.map(|sum| sum / self.steps as f64);
+        *self = StreamLosses::default();
+        Some(stream_weights(spatial, residual).0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::system::System;
+
+    #[test]
+    fn rates_fall_where_the_authors_let_them() {
+        let at = |system: System, progress| rate(&system.recipe(), Setting::Authors, progress);
+        // Meso: a tenth after each of four quarters, never under 1e-6.
+        let meso = [0.0, 0.3, 0.6, 0.9, 1.0].map(|progress| at(System::Meso4, progress));
+        for (found, expected) in meso.into_iter().zip([1e-3, 1e-4, 1e-5, 1e-6, 1e-6]) {
+            assert!((found - expected).abs() < 1e-9, "{meso:?}");
+        }
+        // MISLnet: halved twelve times in 675,200 iterations.
+        assert!((at(System::MislNet, 0.51) - 1e-3 * 0.5f64.powi(6)).abs() < 1e-12);
+        assert_eq!(at(System::Capsule, 0.9), 5e-4);
+        let common = |progress| rate(&System::Meso4.recipe(), Setting::Common, progress);
+        assert!((common(0.5) - 0.5 * COMMON_RATE).abs() < 1e-12 && common(1.0) < 1e-12);
+    }
+
+    #[test]
+    fn stream_weights_follow_the_losses_once_an_epoch() {
+        let mut losses = StreamLosses::default();
+        losses.add(0.7, 0.3, 60);
+        assert_eq!(losses.weight(100), None);
+        losses.add(0.7, 0.3, 60);
+        let weight = losses.weight(100).unwrap();
+        assert!((weight - stream_weights(0.7, 0.3).0).abs() < 1e-12 && weight < 0.5);
+        assert_eq!(losses.weight(100), None);
+    }
+}

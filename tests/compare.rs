@@ -1,0 +1,108 @@
+//! The comparison end to end on tiny synthetic crops: it learns what can be learnt, repeats, goes on where it stopped,
+//! and refuses to mix protocols.
+#![cfg(feature = "train")]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use burn_autodiff::Autodiff;
+use grnet::ErrorKind;
+use grnet::backend::Cpu;
+use grnet::train::compare::{Budget, Entrant, Inputs, Outcome, Protocol, Setting, Task, run, tables};
+use grnet::train::degrade::{Tier, encode_jpeg};
+use grnet::train::layout::{self, Layout};
+use grnet::train::prepare::{PrepareConfig, prepare};
+use grnet::train::system::{Competitor, Front, Streams, System};
+
+/// A pack of flat grey pictures with a little texture; fakes of generator `a` are darker, of `b` brighter.
+fn make_pack(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("grnet-compare-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut table = String::from("path,label,source,generator,group,split,crop\n");
+    for index in 0..36usize {
+        let (label, generator, grey) = [(0, "", 130.0), (1, "a", 40.0), (1, "b", 220.0)][index % 3];
+        let pixel = |i: usize| (grey + 20.0 * ((i * (index + 3)) as f32 * 0.37).sin()) as u8;
+        let picture = grnet::photo::Rgb8::new(72, 72, (0..72 * 72 * 3).map(pixel).collect()).unwrap();
+        std::fs::write(folder.join(format!("{index}.jpg")), encode_jpeg(&picture, 95, true).unwrap()).unwrap();
+        let split = ["train", "train", "val", "test"][index / 9];
+        table += &format!("{index}.jpg,{label},s{},{generator},g{index},{split},whole\n", index % 3);
+    }
+    std::fs::write(folder.join("table.csv"), table).unwrap();
+    let pack = folder.join("pack");
+    let data = layout::read(&folder.join("table.csv"), Layout::Csv).unwrap();
+    let config = PrepareConfig { keep_duplicates: true, ..PrepareConfig::default() };
+    prepare(&data, &pack, &config, &AtomicBool::new(false), |_, _| {}).unwrap();
+    folder
+}
+
+fn protocol(pictures: u64) -> Protocol {
+    let tiers = vec![Tier::Raw, Tier::Jp60, Tier::Me5];
+    Protocol { side_px: 64, budget: Budget::Pictures(pictures), seed: 3, tiers, per_source: 10 }
+}
+
+fn go(folder: &Path, out: &str, entrant: Entrant, protocol: &Protocol) -> grnet::Result<Outcome> {
+    let pack = folder.join("pack");
+    let inputs = Inputs::open(&pack, Some(&pack), None, &folder.join(out)).unwrap();
+    run::<Autodiff<Cpu>>(entrant, protocol, &inputs, &Default::default(), &AtomicBool::new(false), &mut |_, _, _| {})
+}
+
+#[test]
+fn a_system_learns_three_classes_and_its_run_repeats_and_resumes() {
+    let folder = make_pack("learns");
+    let entrant = Entrant { system: System::Meso4, task: Task::Multi, setting: Setting::Common };
+    let protocol = protocol(32 * 120);
+    let first = go(&folder, "out", entrant, &protocol).unwrap();
+    assert_eq!(first.classes, ["real", "a", "b"]);
+    assert!(first.validation_acc > 0.6, "three classes of plain brightness, accuracy {}", first.validation_acc);
+    let raw = &first.test["raw"];
+    assert_eq!((raw.n_real, raw.n_fake), (3, 6));
+    assert_eq!(raw.confusion.iter().flatten().sum::<usize>(), 9);
+    let right: usize = (0..3).map(|class| raw.confusion[class][class]).sum();
+    assert!((raw.acc - right as f64 / 9.0).abs() < 1e-9);
+    // What is complete is read, not done again: times would differ.
+    assert_eq!(go(&folder, "out", entrant, &protocol).unwrap(), first);
+    let other = Protocol { seed: 4, ..protocol.clone() };
+    assert_eq!(go(&folder, "out", entrant, &other).unwrap_err().kind(), ErrorKind::BadUsage);
+    let table = tables::table(4, std::slice::from_ref(&first)).unwrap();
+    assert!((table.rows[0].ours[0].unwrap() - 100.0 * raw.acc).abs() < 1e-9);
+    assert_eq!(table.rows[1].ours[0], None);
+}
+
+#[test]
+fn the_file_of_a_system_gives_the_same_network_again() {
+    let device = Default::default();
+    let system = System::GrNet(Streams::GRNET);
+    let mut made = system.init::<Cpu>(3, 64, false, &device).unwrap().started(9).unwrap();
+    made.grnet.w_spatial = 0.37;
+    let names = ["real", "a", "b"].map(String::from);
+    let bytes = made.to_bytes(&names, 64).unwrap();
+    let (read, meta) = Competitor::<Cpu>::from_bytes(&bytes, &device).unwrap();
+    assert_eq!(meta.class_names, names);
+    assert_eq!(read.grnet, made.grnet);
+    assert_eq!(read.to_bytes(&names, 64).unwrap(), bytes);
+    assert_eq!(
+        Competitor::<Cpu>::from_bytes(b"nothing", &device).map(|_| ()).unwrap_err().kind(),
+        ErrorKind::BadWeights
+    );
+}
+
+#[test]
+fn every_kind_of_system_goes_the_whole_way() {
+    let folder = make_pack("kinds");
+    let systems = [
+        System::MislNet,
+        System::AmtenNet(Front::Constrained),
+        System::ResNet(Some(Front::Mte)),
+        System::GrNet(Streams::GRNET),
+    ];
+    for (system, setting) in systems.into_iter().zip([Setting::Authors, Setting::Common].into_iter().cycle()) {
+        let entrant = Entrant { system, task: Task::Binary, setting };
+        let outcome = go(&folder, "out", entrant, &protocol(32)).unwrap();
+        assert_eq!(outcome.test.len(), 3);
+        let cross = outcome.cross.unwrap();
+        // The other data are the same here, so both figures are of the same pictures.
+        assert_eq!(cross.auc, outcome.test["raw"].auc, "{}", system.name());
+        assert!(entrant.folder(&folder.join("out")).join("model.safetensors").exists());
+    }
+}

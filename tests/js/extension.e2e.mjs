@@ -1,0 +1,766 @@
+// The extension end to end in headless Chromium, on a mock professional network under public names (see mock/server.mjs).
+// Run by `./build.sh test`, which sets GRNET_BROWSER; GRNET_MEASURE=1 adds the measurement over 500 pictures.
+//
+// What a program cannot press is the browser's own question for a permission. The toolbar button is pressed through the
+// debugging protocol, which gives activeTab as a person's click does; hosts are allowed on the browser's own page for
+// extensions, after which `permissions.request` is granted without the question. The manifest is the shipped one. One
+// thing is changed, in a copy: the thresholds of the model, so that one of two pictures is flagged whatever the model.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+import { drawPictures } from './mock/pictures.mjs';
+import { CDN, SOCIAL, startMock } from './mock/server.mjs';
+
+const BROWSER = process.env.GRNET_BROWSER ?? assert.fail('GRNET_BROWSER is not set; run ./build.sh test');
+const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const BUILT = root('dist/extension-chromium');
+const SCREENSHOTS = root('dist/screenshots');
+
+/** A busy machine of two cores takes seconds to load the model and half a second a picture. */
+const PATIENCE_MS = 90_000;
+
+const folder = mkdtempSync(join(tmpdir(), 'grnet-extension-'));
+let mock;
+
+/** A browser with the extension in `path`, an empty profile, and a log of every request it makes. */
+async function launch(path) {
+  const profile = mkdtempSync(join(folder, 'profile-'));
+  const netLog = join(profile, 'net-log.json');
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: BROWSER,
+    headless: false,
+    ignoreDefaultArgs: ['--disable-extensions'],
+    viewport: { width: 1000, height: 800 },
+    args: [
+      '--headless=new',
+      '--no-sandbox',
+      `--load-extension=${path}`,
+      `--disable-extensions-except=${path}`,
+      '--enable-unsafe-extension-debugging',
+      `--host-resolver-rules=MAP ${SOCIAL} 127.0.0.1,MAP ${CDN} 127.0.0.1`,
+      `--log-net-log=${netLog}`,
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--no-first-run',
+    ],
+  });
+  context.setDefaultTimeout(PATIENCE_MS);
+  const worker = context.serviceWorkers()[0] ?? (await context.waitForEvent('serviceworker'));
+  const id = new URL(worker.url()).host;
+  const protocol = await context.browser().newBrowserCDPSession();
+  const problems = [];
+  const home = context.pages()[0];
+  const url = (path) => `chrome-extension://${id}/extension/${path}`;
+  // A page of the extension through which the tests look into storage; unlike the service worker it is never stopped.
+  const view = await context.newPage();
+  await view.goto(url('options.html'));
+
+  const browser = {
+    context,
+    id,
+    url,
+    view,
+    home,
+    problems,
+    protocol,
+    netLog,
+    storage: (area) => view.evaluate((name) => chrome.storage[name].get(null), area),
+    async records(tabId) {
+      const all = Object.entries(await this.storage('session')).filter(([key]) => key.startsWith('record/'));
+      const found = all.map(([, { value }]) => value).filter(({ job }) => tabId === undefined || job.tabId === tabId);
+      return new Map(found.map((record) => [record.url.replace(/^https?:\/\/[^/]*/, ''), record]));
+    },
+    /** Opens a page of the mock network; gives it with its tab's number. */
+    async open(path) {
+      const page = await context.newPage();
+      page.on('pageerror', (error) => problems.push(String(error)));
+      await page.goto(mock.url(path));
+      await page.bringToFront();
+      const [tab] = await view.evaluate(() => chrome.tabs.query({ active: true, currentWindow: true }));
+      return { page, tabId: tab.id };
+    },
+    /** Presses the toolbar button over the page: this alone gives activeTab. */
+    async pressButton(page) {
+      const { targetInfos } = await protocol.send('Target.getTargets', { filter: [{ type: 'tab' }] });
+      const { targetId } = targetInfos.findLast((target) => target.url === page.url());
+      await protocol.send('Extensions.triggerAction', { id, targetId });
+    },
+    async popup(tabId) {
+      const popup = await context.newPage();
+      popup.on('pageerror', (error) => problems.push(String(error)));
+      await popup.setViewportSize({ width: 360, height: 600 });
+      await popup.goto(`${url('popup.html')}?tab=${tabId}`);
+      await popup.waitForFunction(() => document.querySelector('#engine').textContent !== '');
+      return popup;
+    },
+    /** Allows a host as a person does on the browser's page for extensions. */
+    async allow(pattern) {
+      const page = await context.newPage();
+      await page.goto('chrome://extensions/');
+      await page.evaluate(([own, host]) => chrome.developerPrivate.addHostPermission(own, host), [id, pattern]);
+      await page.close();
+    },
+    /** Checks a page by the popup's button. */
+    async check(page, tabId) {
+      await this.pressButton(page);
+      const popup = await this.popup(tabId);
+      await page.bringToFront();
+      await popup.evaluate(() => document.querySelector('#check').click());
+      return popup;
+    },
+    /** The badges of a page as the extension alone can read them. */
+    badges: (tabId) =>
+      view.evaluate(async (tabId) => {
+        const [{ result }] = await chrome.scripting.executeScript({
+          target: { tabId },
+          func: () => {
+            const roots = [...document.documentElement.children].map((node) => chrome.dom.openOrClosedShadowRoot(node));
+            return roots
+              .flatMap((root) => (root ? [...root.children] : []))
+              .filter((node) => node.style.display !== 'none')
+              .map((node) => {
+                const { left, top, width, height } = node.getBoundingClientRect();
+                return { title: node.getAttribute('aria-label'), text: node.textContent, x: left + width / 2, y: top + height / 2 };
+              });
+          },
+        });
+        return result;
+      }, tabId),
+    /** What a click in the context menu of a picture tells the extension. */
+    async menu(tabId, srcUrl, pageUrl) {
+      const worker = await this.worker();
+      await worker.evaluate(
+        ([info, tab]) => chrome.contextMenus.onClicked.dispatch(info, tab),
+        [{ menuItemId: 'check', srcUrl, pageUrl, frameId: 0 }, { id: tabId, incognito: false }],
+      );
+    },
+    async worker() {
+      await view.evaluate(() => chrome.runtime.sendMessage({ to: 'background', type: 'status' })); // wakes it
+      return context.serviceWorkers().at(-1) ?? context.waitForEvent('serviceworker');
+    },
+    async killWorker() {
+      const { targetInfos } = await protocol.send('Target.getTargets', { filter: [{ type: 'service_worker' }] });
+      const [target] = targetInfos.filter(({ url }) => url.startsWith(`chrome-extension://${id}`));
+      await protocol.send('Target.closeTarget', { targetId: target.targetId });
+      await until('the service worker is gone', async () => {
+        const { targetInfos } = await protocol.send('Target.getTargets', { filter: [{ type: 'service_worker' }] });
+        return !targetInfos.some(({ targetId }) => targetId === target.targetId);
+      });
+    },
+  };
+  return browser;
+}
+
+/** Waits until `condition` gives something. */
+async function until(what, condition, patienceMs = PATIENCE_MS) {
+  const end = Date.now() + patienceMs;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    assert.ok(Date.now() < end, `waited in vain until ${what}`);
+    await sleep(100);
+  }
+}
+
+const settled = (records, count) => {
+  const list = [...records.values()];
+  return list.length >= count && list.every(({ state }) => state !== 'waiting');
+};
+
+const shoot = (page, name) => page.screenshot({ path: `${SCREENSHOTS}/extension-${name}.png` });
+
+async function accessible(page) {
+  await page.evaluate(AXE);
+  const { violations, passes } = await page.evaluate(() => globalThis.axe.run());
+  assert.ok(passes.length > 5, 'the checker ran');
+  const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+  assert.deepEqual(serious.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`), []);
+}
+
+/** A copy of the extension whose model flags from `limit` on. */
+function withThreshold(limit) {
+  const copy = join(folder, 'flagging');
+  cpSync(BUILT, copy, { recursive: true });
+  const path = join(copy, 'model/grnet.safetensors');
+  const bytes = readFileSync(path);
+  const end = 8 + Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.subarray(8, end).toString());
+  const meta = JSON.parse(header.__metadata__.grnet);
+  meta.thresholds = { likely_fake: limit, auto_scan: limit, no_signs: Math.min(limit, meta.thresholds.no_signs) };
+  header.__metadata__.grnet = JSON.stringify(meta);
+  const text = Buffer.from(JSON.stringify(header));
+  const padded = Buffer.concat([text, Buffer.alloc((8 - (text.length % 8)) % 8, ' ')]);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(padded.length));
+  const changed = Buffer.concat([length, padded, bytes.subarray(end)]);
+  writeFileSync(path, changed);
+  const sha256 = createHash('sha256').update(changed).digest('hex');
+  writeFileSync(join(copy, 'model/grnet.json'), JSON.stringify({ file: 'grnet.safetensors', sha256, bytes: changed.length }));
+  return copy;
+}
+
+/** Requests that the extension itself made, from the browser's own log, which is complete once the browser is closed. */
+function extensionRequests({ netLog, id }) {
+  const { constants, events } = JSON.parse(readFileSync(netLog, 'utf8'));
+  const start = constants.logEventTypes.URL_REQUEST_START_JOB;
+  const own = events.filter(({ type, params }) => type === start && params?.initiator?.includes(id));
+  return own.map(({ params }) => ({ method: params.method, url: params.url }));
+}
+
+/** Scores of the two kinds of pictures under the shipped model, found by the first browser. */
+const scores = {};
+let first, second;
+
+before(async () => {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  const drawing = await chromium.launch({ executablePath: BROWSER, args: ['--no-sandbox'] });
+  mock = await startMock(await drawPictures(await drawing.newPage()));
+  await drawing.close();
+  first = await launch(BUILT);
+});
+
+after(async () => {
+  await first?.context.close();
+  await second?.context.close();
+  mock?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test('installing asks for no host', async () => {
+  const { origins, permissions } = await first.view.evaluate(() => chrome.permissions.getAll());
+  assert.deepEqual(origins, []);
+  assert.deepEqual(permissions.toSorted(), ['activeTab', 'contextMenus', 'offscreen', 'scripting', 'storage']);
+});
+
+test('a page is out of reach until the toolbar button is pressed', async () => {
+  const { page, tabId } = await first.open('/feed');
+  const popup = await first.popup(tabId);
+  await popup.click('#check');
+  await popup.waitForSelector('#note:not([hidden])');
+  assert.match(await popup.textContent('#note'), /cannot be checked/);
+  assert.equal((await first.records(tabId)).size, 0);
+  await popup.close();
+  await page.close();
+});
+
+test('the button checks the profile photos of the page, and only those', async (t) => {
+  const { page, tabId } = await first.open('/feed');
+  await page.waitForFunction(() => document.querySelector('#data').complete && document.querySelector('#data').src);
+  const started = performance.now();
+  const popup = await first.check(page, tabId);
+  const records = await until('all are checked', async () => {
+    const found = await first.records(tabId);
+    return settled(found, 15) && found;
+  });
+  const ms = [...records.values()].flatMap(({ report }) => (report?.p_fake ? [Math.round(report.timings_ms.total_ms)] : []));
+  t.diagnostic(`feed of ${records.size} pictures in ${Math.round(performance.now() - started)} ms, model loaded meanwhile; judged faces, ms each: ${ms}`);
+
+  const judged = (path) => {
+    const { state, report } = records.get(path) ?? assert.fail(`${path} was not checked: ${[...records.keys()]}`);
+    assert.equal(state, 'done', path);
+    return report;
+  };
+  for (const path of ['/photo/plain-200.jpg', '/photo/soft-400.jpg', '/photo/soft-200.jpg', 'page:1', 'page:2']) {
+    assert.notEqual(judged(path).p_fake, null, path);
+  }
+  for (const name of ['background', 'open', 'closed']) assert.notEqual(judged(`/photo/plain-200.jpg?n=${name}`).p_fake, null);
+  assert.notEqual(judged('/photo/soft-200.jpg?n=svg').p_fake, null);
+  assert.equal(judged('/photo/broken.jpg').reason, 'unreadable');
+  assert.equal(judged('/photo/coffee.jpg').reason, 'no_face');
+  assert.equal(judged('/photo/moving.gif').file.format, 'gif');
+  assert.equal(records.get('/photo/drawing.svg').state, 'refused');
+  assert.equal(records.get('/photo/plain-400.jpg').state, 'blocked', 'kept on a host that was not allowed');
+  assert.ok(!records.has('/photo/plain-48.jpg'), 'under 64 pixels');
+  assert.ok(!records.has('/photo/gone.jpg'), 'not there');
+  assert.ok(!records.has('/photo/plain-200.jpg?n=lazy'), 'not loaded yet');
+  assert.equal(records.size, 15);
+  scores.plain = judged('/photo/plain-200.jpg').p_fake;
+  scores.soft = judged('/photo/soft-200.jpg').p_fake;
+
+  // Under the shipped threshold, what lies below it stays quiet.
+  const { autoScan } = records.get('/photo/plain-200.jpg');
+  const loud = [...records.values()].filter(({ report }) => report?.p_fake >= autoScan).length;
+  assert.equal((await first.badges(tabId)).length, loud);
+
+  await popup.waitForFunction(() => /checked/.test(document.querySelector('#counts').textContent));
+  assert.match(await popup.textContent('#blocked-text'), /One picture is kept on another host.*cdn\.example/);
+  assert.match(await popup.textContent('#engine'), /CPU, WebAssembly SIMD · model \S+ [0-9a-f]{12}/);
+  await popup.click('#quiet-count');
+  await shoot(popup, 'popup');
+  await accessible(popup);
+
+  // What loads while the user reads on is part of the page that was asked about.
+  await page.evaluate(() => document.querySelector('#lazy').scrollIntoView());
+  await until('the lazy picture is checked', async () => (await first.records(tabId)).get('/photo/plain-200.jpg?n=lazy')?.report);
+  await popup.close();
+  await page.close();
+});
+
+test('a host is read only after the user allowed it', async () => {
+  const { page, tabId } = await first.open('/feed');
+  const before = mock.requests.filter(({ host }) => host === CDN).length;
+  const popup = await first.check(page, tabId);
+  const blocked = async () => (await first.records(tabId)).get('/photo/plain-400.jpg');
+  await until('the picture waits for its host', async () => (await blocked())?.state === 'blocked');
+  await sleep(500);
+  assert.ok(mock.requests.filter(({ host }) => host === CDN).length - before <= 1, 'the page itself asked, nobody else');
+
+  await popup.waitForSelector('#blocked:not([hidden])');
+  await first.allow(`http://${CDN}/*`);
+  assert.deepEqual((await first.view.evaluate(() => chrome.permissions.getAll())).origins, []);
+  await popup.bringToFront();
+  await popup.click('#allow');
+  const done = await until('it is checked', async () => {
+    const record = await blocked();
+    return record.state === 'done' && record;
+  });
+  assert.notEqual(done.report.p_fake, null);
+  assert.deepEqual((await first.view.evaluate(() => chrome.permissions.getAll())).origins, [`http://${CDN}/*`]);
+
+  // Taken back in the options.
+  await first.view.reload();
+  await first.view.click('#hosts button');
+  await first.view.waitForFunction(async () => (await chrome.permissions.getAll()).origins.length === 0);
+  await popup.close();
+  await page.close();
+});
+
+test('a page under a strict policy is checked like any other', async () => {
+  const { page, tabId } = await first.open('/strict');
+  const popup = await first.check(page, tabId);
+  await until('it is checked', async () => (await first.records(tabId)).get('/photo/plain-200.jpg?n=strict')?.report);
+  await first.menu(tabId, mock.url('/photo/plain-200.jpg?n=strict'), page.url());
+  const [badge] = await until('the badge is there', async () => {
+    const found = await first.badges(tabId);
+    return found.length === 1 && !/^Checking/.test(found[0].title) && found;
+  });
+  assert.ok(badge.x > 0 && badge.y > 0);
+  await popup.close();
+  await page.close();
+});
+
+test('verdicts are kept by content and model: a second visit needs no detector', async () => {
+  const kept = Object.keys(await first.storage('local')).filter((key) => key.startsWith('verdict/'));
+  assert.ok(kept.length >= 10, `kept ${kept.length}`);
+  const { sha256 } = JSON.parse(readFileSync(join(BUILT, 'model/grnet.json'), 'utf8'));
+  for (const key of kept) assert.match(key, new RegExp(`^verdict/${sha256}/[0-9a-f]{64}$`));
+  const stored = JSON.stringify(await first.storage('local'));
+  assert.doesNotMatch(stored, /example|data:image|avatar/, 'neither addresses nor pictures are kept');
+
+  await first.view.evaluate(async () => {
+    const [offscreen] = await chrome.runtime.getContexts({ contextTypes: ['OFFSCREEN_DOCUMENT'] });
+    if (offscreen) await chrome.offscreen.closeDocument();
+  });
+  const { page, tabId } = await first.open('/feed');
+  const popup = await first.check(page, tabId);
+  await until('all are answered', async () => settled(await first.records(tabId), 15));
+  assert.notEqual((await first.records(tabId)).get('/photo/plain-200.jpg').report.p_fake, null);
+  const { value } = await first.view.evaluate(() => chrome.runtime.sendMessage({ to: 'background', type: 'status' }));
+  assert.equal(value.engine.loaded, null, 'the model was not loaded');
+  assert.ok(value.cache.entries >= 10);
+  await popup.close();
+  await page.close();
+});
+
+test('options: threshold no lower than the model’s, device, hosts, kept verdicts', async () => {
+  const { view } = first;
+  await view.reload();
+  await view.waitForFunction(() => /verdict/.test(document.querySelector('#cache').textContent));
+  const min = Number(await view.getAttribute('#threshold', 'min'));
+  assert.ok(min > 0.5, `the slider begins at ${min}`);
+  await view.evaluate(() => chrome.storage.local.set({ settings: { threshold: 0.01 } }));
+  await view.reload();
+  await view.waitForFunction(() => /verdict/.test(document.querySelector('#cache').textContent));
+  assert.equal(await view.textContent('#threshold-value'), 'The model’s own threshold', 'a lower choice is not taken');
+  await shoot(view, 'options');
+  await accessible(view);
+  await view.click('#clear');
+  await view.waitForFunction(() => /^0 verdicts/.test(document.querySelector('#cache').textContent));
+  await view.evaluate(() => chrome.storage.local.clear());
+});
+
+test('the first browser: nothing went anywhere but to the pictures’ own hosts', async () => {
+  const { context, problems } = first;
+  await context.close();
+  checkRequests(first);
+  assert.deepEqual(problems, []);
+});
+
+/** The browser's log against what is allowed: GET, of the extension's own files and of pictures. */
+function checkRequests(browser) {
+  const made = extensionRequests(browser);
+  const pictures = made.filter(({ url }) => !url.startsWith(`chrome-extension://${browser.id}/`));
+  assert.ok(pictures.length > 3, `the log has ${made.length} requests of the extension`);
+  for (const { method, url } of pictures) {
+    assert.equal(method, 'GET');
+    assert.match(url, new RegExp(`^(http://(${SOCIAL}|${CDN}):${mock.port}/(photo|redirect|endless|busy)/|blob:http|data:)`));
+  }
+  // With the browser's own cookies and referrers on the page's requests, those of the extension are known by having none.
+  assert.ok(mock.requests.some(({ cookie }) => cookie), 'the page itself has a cookie');
+  for (const { method, body, origin } of mock.requests) {
+    assert.equal(method, 'GET');
+    assert.equal(body, 0);
+    assert.doesNotMatch(origin, /extension/);
+  }
+}
+
+test('above the threshold: badge, number on the button, and nothing on the others', async () => {
+  const [low, high] = [Math.min(scores.plain, scores.soft), Math.max(scores.plain, scores.soft)];
+  assert.ok(high - low > 0.01, `the two pictures score alike: ${low}, ${high}`);
+  second = await launch(withThreshold((low + high) / 2));
+  const { page, tabId } = await second.open('/feed');
+  const popup = await second.check(page, tabId);
+  const records = await until('all are checked', async () => {
+    const found = await second.records(tabId);
+    return settled(found, 15) && found;
+  });
+  const flagged = [...records.values()].filter(({ report, autoScan }) => report?.p_fake >= autoScan);
+  assert.ok(flagged.length > 0 && flagged.length < records.size / 2 + 4, `${flagged.length} of ${records.size} flagged`);
+  const button = await second.view.evaluate((tabId) => chrome.action.getBadgeText({ tabId }), tabId);
+  assert.equal(button, String(flagged.length));
+  await popup.waitForFunction((n) => document.querySelectorAll('#faces .face-row').length === n, flagged.length);
+  assert.match(await popup.textContent('#counts'), new RegExp(`${flagged.length} flagged`));
+  await shoot(popup, 'popup-flagged');
+
+  // Each flagged picture that is in view carries a badge, no other does.
+  const flaggedUrls = flagged.map(({ url }) => url);
+  await page.bringToFront();
+  await page.evaluate(() => document.querySelector('#picture').scrollIntoView({ block: 'center' }));
+  await sleep(400);
+  const inView = await page.$$eval(
+    'img, image',
+    (all, urls) =>
+      all.filter((one) => {
+        const { top, bottom } = one.getBoundingClientRect();
+        const source = one.currentSrc ?? new URL(one.href.baseVal, location).href;
+        return urls.includes(source) && bottom > 0 && top < innerHeight;
+      }).length,
+    flaggedUrls,
+  );
+  const badges = await second.badges(tabId);
+  assert.equal(badges.length, inView);
+  for (const { title } of badges) assert.match(title, /^Shows traces/);
+  await shoot(page, 'badge');
+  await popup.close();
+  await page.close();
+});
+
+/** A page whose one flagged picture has its badge. */
+async function openFlagged(browser) {
+  const name = scores.soft > scores.plain ? 'soft-200.jpg' : 'plain-200.jpg';
+  const { page, tabId } = await browser.open('/empty');
+  await page.evaluate(
+    (source) => document.querySelector('#main').append(Object.assign(new Image(200, 200), { className: 'avatar', src: source })),
+    `/photo/${name}`,
+  );
+  await page.waitForFunction(() => document.querySelector('#main img').naturalWidth > 0);
+  const popup = await browser.check(page, tabId);
+  const [badge] = await until('the badge is there', async () => {
+    const found = await browser.badges(tabId);
+    return found.length && found;
+  });
+  await popup.close();
+  await page.bringToFront();
+  return { page, tabId, badge };
+}
+
+test('a click on the badge opens the evidence; what a page does in its place opens nothing', async () => {
+  const { page, tabId, badge } = await openFlagged(second);
+  const seen = await page.evaluate(({ x, y }) => {
+    let clicks = 0;
+    document.addEventListener('click', () => (clicks += 1), true);
+    for (const target of [document.elementFromPoint(x, y), document.documentElement.lastElementChild]) {
+      for (const type of ['pointerdown', 'mousedown', 'click']) {
+        target.dispatchEvent(new MouseEvent(type, { bubbles: true, composed: true, clientX: x, clientY: y }));
+      }
+    }
+    return { host: document.elementsFromPoint(x, y).some((node) => node.parentNode === document.documentElement && node !== document.body), clicks, roots: [...document.documentElement.children].map((node) => node.shadowRoot) };
+  }, badge);
+  assert.ok(!seen.host, 'for the page, only its own elements lie at the badge');
+  assert.equal(seen.clicks, 2, 'the page’s own events reached it');
+  assert.deepEqual(seen.roots.filter(Boolean), []);
+  const pagesBefore = second.context.pages().length;
+  await sleep(700);
+  assert.equal(second.context.pages().length, pagesBefore, 'no panel by a forged click');
+
+  await page.mouse.move(badge.x, badge.y);
+  await sleep(200);
+  await shoot(page, 'badge-open');
+  const opening = second.context.waitForEvent('page');
+  await page.mouse.click(badge.x, badge.y);
+  const panel = await opening;
+  await panel.setViewportSize({ width: 560, height: 1000 });
+  await panel.waitForSelector('.evidence:not([hidden])');
+  assert.equal(await panel.textContent('h1'), 'Shows traces of generation or manipulation');
+  const painted = await panel.$$eval('.pair canvas', (canvases) =>
+    canvases.map((canvas) => {
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      return { side: canvas.width, mean: data.filter((_, i) => i % 4 < 3).reduce((sum, v) => sum + v, 0) / data.length };
+    }),
+  );
+  for (const { side, mean } of painted) assert.ok(side >= 64 && mean > 0, `side ${side}, mean ${mean}`);
+  assert.ok(Math.abs(painted[0].mean - painted[1].mean) > 1, 'face and residual are two pictures');
+  assert.equal(await panel.locator('.votes dt').count(), 2);
+  assert.match(await panel.textContent('.file'), /social\.example/);
+  await panel.screenshot({ path: `${SCREENSHOTS}/extension-panel.png`, fullPage: true });
+  await accessible(panel);
+  assert.equal(await page.evaluate(() => document.querySelectorAll('iframe').length), 0, 'nothing of it is in the page');
+  await panel.close();
+
+  // Another picture in the same element: the badge goes.
+  await page.evaluate(() => (document.querySelector('#main img').src = '/photo/coffee.jpg'));
+  await until('the badge is gone', async () => (await second.badges(tabId)).length === 0);
+  await page.close();
+});
+
+test('context menu: the picture asked about gets an answer, whatever it is', async () => {
+  const { page, tabId } = await second.open('/feed');
+  await second.pressButton(page);
+  const wanted = scores.soft > scores.plain ? 'plain-200.jpg' : 'soft-200.jpg';
+  await second.menu(tabId, mock.url(`/photo/${wanted}`), page.url());
+  const read = async (text) => until(`a badge says ${text}`, async () => (await second.badges(tabId)).find(({ title }) => text.test(title)));
+  await read(/^(No signs found|Cannot tell)/);
+  await second.menu(tabId, mock.url('/photo/coffee.jpg'), page.url());
+  await page.evaluate(() => document.querySelector('#cover').scrollIntoView());
+  await read(/No face was found/);
+
+  // On another host: the badge asks, the panel says why and lets the user allow it.
+  await page.evaluate(() => document.querySelector('#cdn').scrollIntoView({ block: 'center' }));
+  await second.menu(tabId, mock.url('/photo/plain-400.jpg', CDN), page.url());
+  const badge = await read(/is kept on cdn\.example/);
+  await page.bringToFront();
+  await sleep(300);
+  await shoot(page, 'badge-asked');
+  const opening = second.context.waitForEvent('page');
+  await page.mouse.click(badge.x, badge.y);
+  const panel = await opening;
+  await panel.setViewportSize({ width: 560, height: 600 });
+  await panel.waitForSelector('#allow:not([hidden])');
+  await shoot(panel, 'panel-blocked');
+  await second.allow(`http://${CDN}/*`);
+  await panel.bringToFront();
+  await panel.click('#allow');
+  await panel.waitForSelector('.evidence:not([hidden])');
+  await panel.close();
+
+  // A picture that stands nowhere in the page: the answer comes in the panel.
+  const second_ = second.context.waitForEvent('page');
+  await second.menu(tabId, mock.url('/photo/plain-200.jpg?n=nowhere'), page.url());
+  const alone = await second_;
+  await alone.waitForSelector('.technical:not([hidden])');
+  await alone.close();
+  await page.close();
+});
+
+test('the site switch: checks by itself, follows recycled nodes, and stops', async () => {
+  const { page, tabId } = await second.open('/virtual');
+  await second.pressButton(page);
+  let popup = await second.popup(tabId);
+  await second.allow(`http://${SOCIAL}/*`);
+  assert.match(await popup.textContent('#auto-why'), /will ask whether grnet may read social\.example/);
+  await popup.bringToFront();
+  await popup.click('#auto');
+  await popup.waitForFunction(async () => (await chrome.storage.local.get('settings')).settings?.sites?.length === 1);
+  await popup.close();
+  await page.bringToFront();
+  await page.reload();
+  await until('it checks by itself', async () => (await second.records(tabId)).size >= 3);
+
+  // Row 3 and every tenth after it have the other picture.
+  const flagsSoft = scores.soft > scores.plain;
+  const agree = async () => {
+    const shown = await page.$$eval('#list article', (nodes) => {
+      const list = document.querySelector('#list').getBoundingClientRect();
+      return nodes
+        .map((node) => ({ box: node.firstChild.getBoundingClientRect(), soft: node.firstChild.src.includes('soft'), row: node.dataset.row }))
+        .filter(({ box }) => box.bottom > list.top + 1 && box.top < Math.min(list.bottom, innerHeight) - 1)
+        .map(({ box, soft, row }) => ({ left: box.left, top: box.top, bottom: box.bottom, soft, row }));
+    });
+    const badges = await second.badges(tabId);
+    const expected = shown.filter(({ soft }) => soft === flagsSoft);
+    const right = expected.every(({ top, bottom }) => badges.some(({ y }) => y >= top && y <= bottom));
+    return right && badges.length === expected.length && shown.length > 2;
+  };
+  await until('badges agree with the pictures', agree);
+  for (const row of [9, 31, 120]) {
+    await page.evaluate((row) => (document.querySelector('#list').scrollTop = row * 140), row);
+    await until(`badges agree at row ${row}`, agree);
+  }
+  await shoot(page, 'virtual');
+
+  popup = await second.popup(tabId);
+  assert.ok(await popup.isChecked('#auto'));
+  await popup.click('#auto');
+  await popup.waitForFunction(async () => (await chrome.storage.local.get('settings')).settings?.sites?.length === 0);
+  const { origins } = await second.view.evaluate(() => chrome.permissions.getAll());
+  assert.ok(!origins.includes(`http://${SOCIAL}/*`), 'the permission went with it');
+  await popup.close();
+  await page.reload();
+  await sleep(1500);
+  assert.deepEqual(await second.view.evaluate(() => chrome.scripting.getRegisteredContentScripts()), []);
+  await page.close();
+});
+
+test('the service worker may be stopped in the middle of a check', async () => {
+  const { page, tabId } = await second.open('/empty');
+  const release = mock.hold('/photo/plain-400.jpg');
+  await second.pressButton(page);
+  await second.menu(tabId, mock.url('/photo/plain-400.jpg?n=killed'), page.url());
+  await until('the picture is asked for', async () => mock.requests.some(({ path }) => path.includes('n=killed')));
+  await second.killWorker();
+  release();
+  const record = await until('it is checked all the same', async () => {
+    const found = (await second.records(tabId)).get('/photo/plain-400.jpg?n=killed');
+    return found?.state === 'done' && found;
+  });
+  assert.notEqual(record.report.p_fake, null);
+  const left = Object.keys(await second.storage('session')).filter((key) => key.startsWith('job/'));
+  assert.deepEqual(left, [], 'no job is left over');
+  for (const panel of second.context.pages().filter((one) => one.url().includes('panel.html'))) await panel.close();
+  await page.close();
+});
+
+test('an engine that went away gets its jobs again', async () => {
+  const { page, tabId } = await second.open('/empty');
+  const release = mock.hold('/photo/plain-400.jpg');
+  await second.pressButton(page);
+  await second.menu(tabId, mock.url('/photo/plain-400.jpg?n=lost'), page.url());
+  await until('the picture is asked for', async () => mock.requests.some(({ path }) => path.includes('n=lost')));
+  await second.view.evaluate(() => chrome.offscreen.closeDocument());
+  release();
+  await second.view.evaluate(() => chrome.runtime.sendMessage({ to: 'background', type: 'status' })); // any work will do
+  await until('it is checked all the same', async () => (await second.records(tabId)).get('/photo/plain-400.jpg?n=lost')?.report);
+  for (const panel of second.context.pages().filter((one) => one.url().includes('panel.html'))) await panel.close();
+  await page.close();
+});
+
+test('a hostile page learns nothing, forges nothing, and reaches no private host', async () => {
+  const { page, tabId } = await second.open('/hostile');
+  const innerBefore = () => mock.requests.filter(({ path }) => path.includes('n=inner')).length;
+  await page.waitForLoadState('networkidle');
+  const loaded = innerBefore();
+  const popup = await second.check(page, tabId);
+  const records = await until('all are answered', async () => {
+    const found = await second.records(tabId);
+    return settled(found, 4) && found;
+  });
+  await sleep(500);
+  assert.equal(records.get('/photo/plain-200.jpg?n=inner').state, 'refused');
+  assert.equal(innerBefore(), loaded, 'no request to the private host');
+  const redirected = [...records].find(([path]) => path.startsWith('/redirect/'))[1];
+  assert.equal(redirected.state, 'refused', 'redirects are not followed');
+  assert.equal(records.get('/photo/plain-200.jpg?n=text&type=text/html').state, 'refused');
+  assert.equal(records.get('/photo/plain-200.jpg?n=hostile').state, 'done');
+
+  // The badge shows in spite of the page's style sheet.
+  await second.menu(tabId, mock.url('/photo/plain-200.jpg?n=hostile'), page.url());
+  await until('the badge is there', async () => (await second.badges(tabId)).some(({ title, x }) => !/^Checking/.test(title) && x > 0));
+  const leaks = await page.evaluate(() => globalThis.leaks);
+  assert.deepEqual(leaks.filter(({ shadow, text, message }) => shadow || text || message), []);
+
+  // Page scripts have no way to talk to the extension at all; a content script that was taken over has no say but its own.
+  assert.equal(await page.evaluate(() => typeof globalThis.chrome?.runtime?.sendMessage), 'undefined');
+  const answers = await second.view.evaluate(async (tabId) => {
+    const [{ result }] = await chrome.scripting.executeScript({
+      target: { tabId },
+      func: () => {
+        const forged = [
+          { to: 'background', type: 'set-site', site: 'http://*/*', on: true },
+          { to: 'background', type: 'clear-cache' },
+          { to: 'background', type: 'done', job: {}, outcome: { kind: 'verdict' } },
+          { to: 'background', type: 'check', page: 'x', items: Array(17).fill({ url: 'http://social.example/', asked: true }) },
+          { to: 'background', type: 'check', page: 'x', items: [{ url: 7, asked: true }] },
+          { to: 'engine-host', type: 'enqueue', jobs: [] },
+        ];
+        const send = (message) => {
+          const answer = chrome.runtime.sendMessage(message).then((value) => value ?? null, () => null);
+          return Promise.race([answer, new Promise((resolve) => setTimeout(resolve, 1000, null))]);
+        };
+        return Promise.all(forged.map(send));
+      },
+    });
+    return result;
+  }, tabId);
+  assert.deepEqual(answers, [null, null, null, null, null, null]);
+  await popup.close();
+  await page.close();
+});
+
+test('two thousand pictures at once do not freeze the page', async (t) => {
+  const { page, tabId } = await second.open('/many');
+  await page.waitForLoadState('networkidle');
+  await page.evaluate(() => {
+    globalThis.gaps = [];
+    let last = performance.now();
+    const tick = (now) => {
+      gaps.push(now - last);
+      last = now;
+      requestAnimationFrame(tick);
+    };
+    requestAnimationFrame(tick);
+  });
+  await sleep(2000);
+  const quiet = await page.evaluate(() => gaps.splice(0).toSorted((a, b) => a - b));
+  const popup = await second.check(page, tabId);
+  await page.bringToFront();
+  const started = performance.now();
+  for (let step = 0; step < 20; step += 1) {
+    await page.mouse.wheel(0, 120);
+    await sleep(150);
+  }
+  await until('a hundred are checked', async () => [...(await second.records(tabId)).values()].filter(({ report }) => report).length >= 100);
+  const gaps = await page.evaluate(() => gaps.toSorted((a, b) => a - b));
+  const at = (list, share) => Math.round(list[Math.floor(list.length * share)]);
+  t.diagnostic(
+    `frames before: median ${at(quiet, 0.5)} ms, longest ${at(quiet, 0.999)}; during: median ${at(gaps, 0.5)}, 99 % ${at(gaps, 0.99)}, longest ${at(gaps, 0.9999)}; 100 pictures in ${Math.round(performance.now() - started)} ms`,
+  );
+  assert.ok(gaps.at(-1) < 500, `the page stood still for ${gaps.at(-1)} ms`);
+  const session = await second.storage('session');
+  const waiting = Object.keys(session).filter((key) => key.startsWith('job/')).length;
+  assert.ok(waiting <= 16, `${waiting} jobs under way for one page`);
+  await popup.close();
+  await page.close();
+});
+
+test('time and memory over 500 pictures', { skip: process.env.GRNET_MEASURE ? false : 'set GRNET_MEASURE=1' }, async (t) => {
+  const { page, tabId } = await second.open('/many?count=500&side=200');
+  await page.waitForLoadState('networkidle');
+  const memory = async () => {
+    const { processInfo } = await second.protocol.send('SystemInfo.getProcessInfo');
+    const used = {};
+    for (const { type, id } of processInfo) {
+      const status = readFileSync(`/proc/${id}/status`, 'utf8');
+      const kB = Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
+      const args = readFileSync(`/proc/${id}/cmdline`, 'utf8');
+      const name = args.includes('--extension-process') ? 'extension' : type;
+      used[name] = Math.round((used[name] ?? 0) + kB / 1024);
+    }
+    return JSON.stringify(used);
+  };
+  const before = await memory();
+  const started = performance.now();
+  const popup = await second.check(page, tabId);
+  const done = async () => [...(await second.records(tabId)).values()].filter(({ report }) => report).length;
+  for (const goal of [100, 500]) {
+    await until(`${goal} are checked`, async () => (await done()) >= goal, 900_000);
+    t.diagnostic(`${goal} pictures in ${Math.round(performance.now() - started)} ms, MB by process: ${await memory()}`);
+  }
+  t.diagnostic(`before: ${before}`);
+  await popup.close();
+  await page.close();
+});
+
+test('the second browser: nothing went anywhere but to the pictures’ own hosts', async () => {
+  await second.context.close();
+  checkRequests(second);
+  assert.deepEqual(second.problems, []);
+});

@@ -1,0 +1,152 @@
+// The extension in Firefox: installed as a temporary add-on, asked through the real context menu of a picture and through
+// the toolbar button. Run by `./build.sh test`, which sets GRNET_FIREFOX, and GRNET_BROWSER for drawing the pictures.
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+import { startFirefox } from './marionette.mjs';
+import { drawPictures } from './mock/pictures.mjs';
+import { CDN, SOCIAL, startMock } from './mock/server.mjs';
+
+const env = (name) => process.env[name] ?? assert.fail(`${name} is not set; run ./build.sh test`);
+const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+const PATIENCE_MS = 90_000;
+
+let mock, firefox, id;
+
+before(async () => {
+  const drawing = await chromium.launch({ executablePath: env('GRNET_BROWSER'), args: ['--no-sandbox'] });
+  mock = await startMock(await drawPictures(await drawing.newPage()));
+  await drawing.close();
+  firefox = await startFirefox(env('GRNET_FIREFOX'), {
+    'network.dns.localDomains': `${SOCIAL},${CDN}`,
+    'browser.shell.checkDefaultBrowser': false,
+    'datareporting.policy.dataSubmissionEnabled': false,
+    'app.update.disabledForTesting': true,
+  });
+});
+
+after(async () => {
+  await firefox?.close();
+  mock?.close();
+});
+
+async function until(what, condition) {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    assert.ok(Date.now() < end, `waited in vain until ${what}`);
+    await sleep(200);
+  }
+}
+
+/** Badges of the page, which the browser alone can read. */
+const badges = () =>
+  firefox.privileged(`() => [...document.documentElement.children]
+    .flatMap((node) => [...(node.openOrClosedShadowRoot?.children ?? [])])
+    .filter((node) => node.style.display !== 'none')
+    .map((node) => node.getAttribute('aria-label'))`);
+
+async function shoot(name) {
+  mkdirSync(root('dist/screenshots'), { recursive: true });
+  const { value } = await firefox.send('WebDriver:TakeScreenshot', { full: false });
+  writeFileSync(root(`dist/screenshots/extension-firefox-${name}.png`), Buffer.from(value, 'base64'));
+}
+
+test('it installs, and asks for no host', async (t) => {
+  t.diagnostic(`Firefox ${firefox.version}`);
+  id = (await firefox.send('Addon:Install', { path: root('dist/extension-firefox'), temporary: true })).value;
+  const origins = await firefox.browser('(id) => WebExtensionPolicy.getByID(id).allowedOrigins.patterns.map((one) => one.pattern)', id);
+  assert.deepEqual(origins.filter((pattern) => !pattern.startsWith('moz-extension:')), []);
+});
+
+/** Opens the context menu over a picture with the mouse, and chooses the extension's item. */
+async function askByMenu(selector) {
+  const { x, y } = await firefox.page(
+    `(selector) => {
+      const image = document.querySelector(selector);
+      image.scrollIntoView({ block: 'center' });
+      const { left, top, width, height } = image.getBoundingClientRect();
+      return { x: Math.round(left + width / 2), y: Math.round(top + height / 2) };
+    }`,
+    selector,
+  );
+  const actions = [
+    { type: 'pointerMove', x, y, duration: 0, origin: 'viewport' },
+    { type: 'pointerDown', button: 2 },
+    { type: 'pointerUp', button: 2 },
+  ];
+  const mouse = { type: 'pointer', id: 'mouse', parameters: { pointerType: 'mouse' }, actions };
+  await firefox.send('WebDriver:PerformActions', { actions: [mouse] });
+  await firefox.browser(`async () => {
+    const menu = document.querySelector('#contentAreaContextMenu');
+    for (let tries = 0; tries < 50 && menu.state !== 'open'; tries += 1) await new Promise((resolve) => setTimeout(resolve, 100));
+    const item = [...menu.querySelectorAll('menuitem')].find(({ label }) => label === 'Check this face');
+    if (!item) throw new Error('the menu has no such item, in state ' + menu.state);
+    menu.activateItem(item);
+  }`);
+}
+
+const answered = () =>
+  until('the badge says something', async () => {
+    const found = await badges();
+    return found.length === 1 && !/^Checking/.test(found[0]) && found[0];
+  });
+
+test('context menu: the picture gets its badge', async (t) => {
+  await firefox.send('WebDriver:Navigate', { url: mock.url('/feed') });
+  const started = performance.now();
+  await askByMenu('#a200');
+  const title = await answered();
+  t.diagnostic(`badge after ${Math.round(performance.now() - started)} ms, the model loaded meanwhile: ${title}`);
+  assert.match(title, /traces|No signs found|Cannot tell/);
+  assert.equal(await firefox.page('() => [...document.documentElement.children].filter((node) => node.shadowRoot).length'), 0);
+  await shoot('badge');
+});
+
+test('where a page’s policy keeps its own pictures from it, the badge asks for the site', async () => {
+  await firefox.send('WebDriver:Navigate', { url: mock.url('/strict') });
+  await askByMenu('#strict');
+  assert.match(await answered(), /is kept on social\.example/);
+});
+
+test('toolbar button: the photos of the page are checked and listed', async () => {
+  await firefox.send('WebDriver:Navigate', { url: mock.url('/feed') });
+  const { value: feed } = await firefox.send('WebDriver:GetWindowHandle');
+  // A click on the button: it opens the popup and lets the extension into this page.
+  const tabId = await firefox.browser(
+    `async (id) => {
+      const { extension } = WebExtensionPolicy.getByID(id);
+      const { ExtensionParent } = ChromeUtils.importESModule('resource://gre/modules/ExtensionParent.sys.mjs');
+      const { browserActionFor, tabTracker } = ExtensionParent.apiManager.global;
+      await browserActionFor(extension).triggerAction(window);
+      return tabTracker.getId(gBrowser.selectedTab);
+    }`,
+    id,
+  );
+  const host = await firefox.browser('(id) => WebExtensionPolicy.getByID(id).mozExtensionHostname', id);
+  const { handle } = await firefox.send('WebDriver:NewWindow', { type: 'tab' });
+  await firefox.send('WebDriver:SwitchToWindow', { handle });
+  await firefox.send('WebDriver:Navigate', { url: `moz-extension://${host}/extension/popup.html?tab=${tabId}` });
+  await until('the popup is ready', () => firefox.page(`() => document.querySelector('#engine').textContent !== ''`));
+  await firefox.page(`() => document.querySelector('#check').click()`);
+  const counts = await until('pictures are checked', () =>
+    firefox.page(`() => {
+      const text = document.querySelector('#counts').textContent;
+      return Number.parseInt(text) >= 10 && !/waiting/.test(text) && text;
+    }`),
+  );
+  assert.match(counts, /^\d+ checked, \d+ flagged$/);
+  assert.match(await firefox.page(`() => document.querySelector('#engine').textContent`), /model \S+ [0-9a-f]{12}/);
+  assert.match(await firefox.page(`() => document.querySelector('#blocked-text').textContent`), /cdn\.example/);
+  await shoot('popup');
+  await firefox.send('WebDriver:SwitchToWindow', { handle: feed });
+  for (const { method, body, origin } of mock.requests) {
+    assert.equal(method, 'GET');
+    assert.equal(body, 0);
+    assert.doesNotMatch(origin, /extension/);
+  }
+});

@@ -1,0 +1,375 @@
+// @ts-check
+// Runs the detector for the extension: holds the queue, fetches pictures, asks for kept verdicts, and drives the worker
+// that page and extension share. Lives in the offscreen document (Chromium) or the event page (Firefox). It keeps
+// nothing on disk and knows no tab: every job says for whom it is.
+
+import { EngineClient } from '../shared/client.js';
+import { coded, failure } from '../shared/messages.js';
+import { leadingFace } from '../shared/view.js';
+import { fetchPicture } from './lib/fetch.js';
+import {
+  BACKGROUND,
+  DONE,
+  DROP,
+  ENQUEUE,
+  EVIDENCE,
+  FETCH_PAGE,
+  LOOKUP,
+  PAGE_PICTURE,
+  PREFER,
+  STATUS,
+  pack,
+  unpack,
+} from './lib/messages.js';
+import { JobQueue, Recent } from './lib/queue.js';
+import { readAutoScan } from './lib/threshold.js';
+
+/** @typedef {import('../shared/messages.js').Assessment} Assessment */
+/** @typedef {import('../shared/messages.js').Preference} Preference */
+/** @typedef {import('./lib/messages.js').Job} Job */
+/** @typedef {import('./lib/messages.js').Kept} Kept */
+/** @typedef {import('./lib/messages.js').Outcome} Outcome */
+
+/** More jobs than this are refused; the content scripts offer them again. */
+const MAX_QUEUE = 256;
+/** Pictures fetched at once: one is computed while the next ones arrive. */
+const LANES = 3;
+/** How often a picture is tried that could not be fetched. */
+const MAX_TRIES = 3;
+/** With nothing to do for so long, the model's memory is given back. */
+const IDLE_MS = 5 * 60_000;
+/** An address is taken to show the same picture for so long. */
+const SAME_PICTURE_MS = 10 * 60_000;
+const THUMBNAIL_PX = 72;
+
+export class EngineHost {
+  #send;
+  #onIdle;
+  #activeTabFetch;
+  #client;
+  #root;
+  /** @type {JobQueue<Job>} */
+  #queue = new JobQueue(MAX_QUEUE);
+  /** @type {Map<string, number>} */
+  #tries = new Map();
+  /** @type {Set<string>} */
+  #working = new Set();
+  /** @type {Preference} */
+  #preference = 'auto';
+  /** @type {import('../shared/messages.js').Loaded | null} */
+  #loaded = null;
+  /** @type {{code: string, message: string} | null} */
+  #error = null;
+  /** @type {Promise<{id: string, autoScan: number}> | null} */
+  #model = null;
+  /** @type {Recent<{sha: string, at: number}>} */
+  #shaOf = new Recent(2000);
+  /** @type {Recent<string>} */
+  #thumbs = new Recent(500);
+  /** @type {Recent<Assessment>} */
+  #assessed = new Recent(12);
+  /** @type {Map<string, Promise<Assessment>>} */
+  #assessing = new Map();
+  /** @type {any} */
+  #idleTimer = null;
+  /** @type {any} */
+  #wakeTimer = null;
+
+  /**
+   * @param {object} options
+   * @param {(message: object) => Promise<any>} options.send to the background; resolves to its answer
+   * @param {() => Worker} options.createWorker
+   * @param {URL} options.root of the extension
+   * @param {boolean} options.activeTabFetch whether a press of the toolbar button lets all of the extension fetch from the
+   *   site; where it does not, such a fetch would fail, and tell the site the extension's address
+   * @param {() => void} [options.onIdle]
+   */
+  constructor({ send, createWorker, root, activeTabFetch, onIdle = () => {} }) {
+    this.#send = send;
+    this.#activeTabFetch = activeTabFetch;
+    this.#root = root;
+    this.#onIdle = onIdle;
+    this.#client = new EngineClient({
+      createWorker,
+      onLoaded: (loaded) => {
+        this.#loaded = loaded;
+        this.#error = null;
+      },
+    });
+    this.#rest();
+  }
+
+  /**
+   * Answers a message of the background.
+   * @param {any} message
+   * @returns {Promise<any>}
+   */
+  async handle(message) {
+    switch (message.type) {
+      case ENQUEUE:
+        this.#prefer(message.preference);
+        return this.#enqueue(message.jobs);
+      case PREFER:
+        return this.#prefer(message.preference);
+      case DROP:
+        return this.#queue.drop((job) => job.tabId === message.tabId);
+      case STATUS:
+        return this.#state();
+      case EVIDENCE:
+        return this.#evidence(message.job);
+      default:
+        throw coded('internal', `unknown message ${message.type}`);
+    }
+  }
+
+  async #state() {
+    const { id, autoScan } = await this.#modelFacts();
+    return { loaded: this.#loaded, autoScan, model: id, queued: this.#queue.size + this.#working.size, error: this.#error };
+  }
+
+  /** @param {Preference} preference */
+  #prefer(preference) {
+    if (preference === this.#preference) return;
+    this.#preference = preference;
+    if (this.#loaded) {
+      this.#loaded = null;
+      this.#client.load(preference).catch((error) => this.#note(error));
+    }
+  }
+
+  /** @param {unknown} error */
+  #note(error) {
+    const { code, message } = failure(error);
+    if (code !== 'cancelled') this.#error = { code, message };
+  }
+
+  /** @param {Job[]} jobs */
+  #enqueue(jobs) {
+    const accepted = jobs.filter((job) => this.#working.has(job.id) || this.#queue.add(job)).map(({ id }) => id);
+    this.#pump();
+    return { accepted };
+  }
+
+  #pump() {
+    clearTimeout(this.#wakeTimer);
+    while (this.#working.size < LANES) {
+      const job = this.#queue.take(Date.now());
+      if (!job) break;
+      this.#working.add(job.id);
+      void this.#work(job).finally(() => {
+        this.#working.delete(job.id);
+        this.#pump();
+      });
+    }
+    const wait = this.#queue.waitMs(Date.now());
+    if (this.#working.size < LANES && wait) this.#wakeTimer = setTimeout(() => this.#pump(), wait);
+    this.#rest();
+  }
+
+  #rest() {
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = setTimeout(() => {
+      if (this.#working.size || this.#queue.size) return;
+      this.#client.close();
+      this.#loaded = null;
+      this.#onIdle();
+    }, IDLE_MS);
+  }
+
+  /** @param {Job} job */
+  async #work(job) {
+    /** @type {Outcome} */
+    let outcome;
+    try {
+      outcome = await this.#judge(job);
+      this.#queue.succeeded(job.host);
+    } catch (error) {
+      const { code, message } = failure(error);
+      if (code === 'cancelled') return void this.#queue.add(job); // another backend was chosen: once more on that one
+      if ((code === 'unreachable' || code === 'busy') && this.#again(job)) return;
+      if (code === 'refused' || code === 'unreachable') outcome = { kind: code, message };
+      else outcome = { kind: 'failed', code, message };
+      if (outcome.kind === 'failed') this.#note(error);
+    }
+    this.#tries.delete(job.id);
+    // Twice, as the background may just be stopping; if it misses both, it asks for the job again.
+    const done = { to: BACKGROUND, type: DONE, job, outcome };
+    await this.#send(done).catch(() => this.#send(done).catch(() => {}));
+  }
+
+  /**
+   * Puts a job back, behind a pause for its host.
+   * @param {Job} job
+   */
+  #again(job) {
+    const tries = (this.#tries.get(job.id) ?? 0) + 1;
+    this.#queue.failed(job.host, Date.now());
+    if (tries >= MAX_TRIES) return false;
+    this.#tries.set(job.id, tries);
+    return this.#queue.add(job);
+  }
+
+  /**
+   * @param {Job} job
+   * @returns {Promise<Outcome>}
+   */
+  async #judge(job) {
+    const { id, autoScan } = await this.#modelFacts();
+    const seen = this.#shaOf.get(job.url);
+    if (seen && Date.now() - seen.at < SAME_PICTURE_MS && !PAGE_PICTURE.test(job.url)) {
+      const kept = await this.#lookup(id, seen.sha);
+      if (kept) return verdictOf(kept, this.#thumbs.get(seen.sha) ?? '', true);
+    }
+    const bytes = await this.#bytes(job);
+    const sha = await sha256(bytes);
+    this.#shaOf.set(job.url, { sha, at: Date.now() });
+    const kept = await this.#lookup(id, sha);
+    /** @type {Kept} */
+    let result;
+    if (kept) {
+      result = kept;
+    } else {
+      const { report, failure } = await this.#assess(sha, bytes);
+      result = { report: { ...report, file: { ...report.file, name: '' } }, failure, autoScan };
+    }
+    const thumb = this.#thumbs.get(sha) ?? (await thumbnail(bytes, result.report));
+    this.#thumbs.set(sha, thumb);
+    return verdictOf(result, thumb, kept !== null);
+  }
+
+  /**
+   * @param {string} model
+   * @param {string} sha
+   * @returns {Promise<Kept | null>}
+   */
+  async #lookup(model, sha) {
+    const answer = await this.#send({ to: BACKGROUND, type: LOOKUP, key: `${model}/${sha}` }).catch(() => null);
+    return answer?.value ?? null;
+  }
+
+  /**
+   * One check a content, however many ask for it at once.
+   * @param {string} sha
+   * @param {Uint8Array<ArrayBuffer>} bytes
+   */
+  #assess(sha, bytes) {
+    const running = this.#assessing.get(sha);
+    if (running) return running;
+    const assessing = this.#assessNow(sha, bytes).finally(() => this.#assessing.delete(sha));
+    this.#assessing.set(sha, assessing);
+    return assessing;
+  }
+
+  /**
+   * @param {string} sha
+   * @param {Uint8Array<ArrayBuffer>} bytes
+   */
+  async #assessNow(sha, bytes) {
+    // The client remembers what it fell back to; it is told the user's choice only when it holds nothing.
+    if (!this.#loaded) await this.#client.load(this.#preference);
+    const assessment = await this.#client.assess({ name: sha, arrayBuffer: async () => bytes.slice().buffer });
+    this.#assessed.set(sha, assessment);
+    return assessment;
+  }
+
+  /** @param {Job} job */
+  async #evidence(job) {
+    const seen = this.#shaOf.get(job.url);
+    let assessment = seen && !PAGE_PICTURE.test(job.url) ? this.#assessed.get(seen.sha) : undefined;
+    if (!assessment) {
+      const bytes = await this.#bytes(job);
+      const sha = await sha256(bytes);
+      assessment = this.#assessed.get(sha) ?? (await this.#assess(sha, bytes));
+    }
+    /** @type {(picture: import('../shared/messages.js').Picture) => import('./lib/messages.js').PackedPicture} */
+    const packed = ({ height, width, rgba }) => ({ height, width, rgba: pack(rgba) });
+    return {
+      report: assessment.report,
+      evidence: assessment.evidence.map((one) => one && { photo: packed(one.photo), residual: packed(one.residual) }),
+    };
+  }
+
+  /**
+   * @param {Job} job
+   * @returns {Promise<Uint8Array<ArrayBuffer>>}
+   */
+  async #bytes(job) {
+    if (!PAGE_PICTURE.test(job.url) && (job.permitted || this.#activeTabFetch)) {
+      try {
+        return await fetchPicture(job.url);
+      } catch (error) {
+        // Without a lasting permission for the site, the page's own pictures can still be read in the page.
+        if (!job.inPage || failure(error).code !== 'unreachable') throw error;
+      }
+    }
+    const answer = await this.#send({ to: BACKGROUND, type: FETCH_PAGE, job });
+    if (!answer?.ok) throw coded('unreachable', answer?.error?.message ?? 'the page gave no picture');
+    return unpack(answer.value);
+  }
+
+  #modelFacts() {
+    if (!this.#model) {
+      const reading = readModelFacts(this.#root);
+      this.#model = reading;
+      reading.catch(() => (this.#model = null)); // the next job tries again
+    }
+    return this.#model;
+  }
+}
+
+/**
+ * @param {Kept} kept
+ * @param {string} thumb
+ * @param {boolean} cached
+ * @returns {Outcome}
+ */
+function verdictOf({ report, failure, autoScan }, thumb, cached) {
+  return { kind: 'verdict', report, failure, autoScan, thumb, cached };
+}
+
+/**
+ * Id and scan threshold of the shipped model, without loading it.
+ * @param {URL} root
+ */
+async function readModelFacts(root) {
+  const manifestUrl = new URL('model/grnet.json', root);
+  const manifest = await (await fetch(manifestUrl)).json();
+  const { body } = await fetch(new URL(manifest.file, manifestUrl));
+  if (!body) throw coded('io', 'expected the model file');
+  return { id: /** @type {string} */ (manifest.sha256), autoScan: await readAutoScan(body) };
+}
+
+/** @param {Uint8Array<ArrayBuffer>} bytes */
+async function sha256(bytes) {
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/**
+ * The leading face, small, as a data: address for the popup's list; empty where there is none. For the eye only: the
+ * verdict never passes through a canvas.
+ * @param {Uint8Array<ArrayBuffer>} bytes
+ * @param {import('../shared/messages.js').Report} report
+ */
+async function thumbnail(bytes, report) {
+  const face = report.faces[leadingFace(report)];
+  if (!face) return '';
+  const { x, y, width, height } = face.box;
+  const side = Math.max(width, height) * 1.3;
+  try {
+    const left = Math.round(x + (width - side) / 2);
+    const top = Math.round(y + (height - side) / 2);
+    const bitmap = await createImageBitmap(new Blob([bytes]), left, top, Math.round(side), Math.round(side), {
+      resizeWidth: THUMBNAIL_PX,
+      resizeHeight: THUMBNAIL_PX,
+      resizeQuality: 'medium',
+    });
+    const canvas = new OffscreenCanvas(THUMBNAIL_PX, THUMBNAIL_PX);
+    canvas.getContext('2d')?.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    const blob = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.8 });
+    return `data:image/jpeg;base64,${pack(new Uint8Array(await blob.arrayBuffer()))}`;
+  } catch {
+    return ''; // the browser may not know a format that Rust reads
+  }
+}

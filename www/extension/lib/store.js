@@ -1,0 +1,119 @@
+// @ts-check
+// A bounded part of an extension storage area: entries under one prefix, the oldest ones dropped when there are too many
+// or too large ones. The service worker may be stopped at any time, so the index is rebuilt from the area when needed.
+
+/**
+ * The part of `chrome.storage.StorageArea` that is used.
+ * @typedef {{get(keys: string | null): Promise<Record<string, any>>, set(items: object): Promise<void>,
+ *   remove(keys: string[]): Promise<void>}} Area
+ */
+
+/** @template Value */
+export class BoundedStore {
+  #area;
+  #prefix;
+  #limits;
+  /** @type {Promise<Map<string, {at: number, bytes: number}>> | null} */
+  #index = null;
+  #now;
+
+  /**
+   * @param {Area} area
+   * @param {string} prefix
+   * @param {{maxEntries: number, maxBytes: number}} limits
+   * @param {() => number} [now]
+   */
+  constructor(area, prefix, limits, now = Date.now) {
+    this.#area = area;
+    this.#prefix = prefix;
+    this.#limits = limits;
+    this.#now = now;
+  }
+
+  /**
+   * @param {string} key
+   * @returns {Promise<Value | undefined>}
+   */
+  async get(key) {
+    const name = this.#prefix + key;
+    return (await this.#area.get(name))[name]?.value;
+  }
+
+  /**
+   * @param {string} key
+   * @param {Value} value
+   */
+  async put(key, value) {
+    const name = this.#prefix + key;
+    const entry = { at: this.#now(), value };
+    const bytes = name.length + JSON.stringify(entry).length;
+    const { maxEntries, maxBytes } = this.#limits;
+    if (bytes > maxBytes) return;
+    const index = await this.#loaded();
+    index.delete(name);
+    index.set(name, { at: entry.at, bytes });
+    let total = 0;
+    for (const { bytes } of index.values()) total += bytes;
+    const dropped = [];
+    for (const [oldest, { bytes }] of index) {
+      if (index.size <= maxEntries && total <= maxBytes) break;
+      index.delete(oldest);
+      total -= bytes;
+      dropped.push(oldest);
+    }
+    if (dropped.length) await this.#area.remove(dropped);
+    await this.#area.set({ [name]: entry });
+  }
+
+  /** @param {string} key */
+  remove(key) {
+    return this.removeWhere((found) => found === key);
+  }
+
+  /** @param {(key: string) => boolean} matches */
+  async removeWhere(matches) {
+    const index = await this.#loaded();
+    const gone = [...index.keys()].filter((name) => matches(name.slice(this.#prefix.length)));
+    for (const name of gone) index.delete(name);
+    if (gone.length) await this.#area.remove(gone);
+  }
+
+  /** @returns {Promise<{entries: number, bytes: number}>} */
+  async size() {
+    const sizes = [...(await this.#loaded()).values()];
+    return { entries: sizes.length, bytes: sizes.reduce((sum, { bytes }) => sum + bytes, 0) };
+  }
+
+  /** @returns {Promise<[string, Value][]>} oldest first */
+  async entries() {
+    return entriesOf(await this.#area.get(null), this.#prefix);
+  }
+
+  #loaded() {
+    this.#index ??= this.#load();
+    return this.#index;
+  }
+
+  async #load() {
+    /** @type {Map<string, {at: number, bytes: number}>} */
+    const index = new Map();
+    const found = Object.entries(await this.#area.get(null)).filter(([name]) => name.startsWith(this.#prefix));
+    for (const [name, entry] of found.sort(([, a], [, b]) => a.at - b.at)) {
+      index.set(name, { at: entry.at, bytes: name.length + JSON.stringify(entry).length });
+    }
+    return index;
+  }
+}
+
+/**
+ * The entries under a prefix in the whole content of an area, oldest first.
+ * @param {Record<string, any>} all
+ * @param {string} prefix
+ * @returns {[string, any][]}
+ */
+export function entriesOf(all, prefix) {
+  return Object.entries(all)
+    .filter(([name]) => name.startsWith(prefix))
+    .sort(([, a], [, b]) => a.at - b.at)
+    .map(([name, entry]) => [name.slice(prefix.length), entry.value]);
+}

@@ -1,0 +1,195 @@
+// @ts-check
+// The toolbar popup: checks the page, switches automatic checks for its site on and off, asks for the hosts that
+// pictures are kept on, and lists what was found. `?tab=N` shows another tab than the current one.
+
+import * as view from '../shared/view.js';
+import { ask, fillTexts, find, make } from './lib/dom.js';
+import { CHECK_PAGE, CONTENT, OPEN, RETRY, SET_SITE, STATUS } from './lib/names.js';
+import { siteName, sitePattern } from './lib/policy.js';
+import { SETTINGS, settingsFrom } from './lib/settings.js';
+import { entriesOf } from './lib/store.js';
+import { say } from './lib/strings.js';
+import { badgeWords, threshold } from './lib/verdict.js';
+
+/** @typedef {import('./lib/messages.js').Record} Record */
+
+const MAX_LISTED = 100;
+/** The list follows the results, but not each single one. */
+const REDRAW_MS = 300;
+
+/** @type {HTMLInputElement} */
+const auto = find('#auto');
+const note = find('#note');
+
+/** What the click handlers need at hand: a permission can only be asked for before anything is awaited. */
+const now = {
+  tabId: -1,
+  /** @type {string} match pattern of the tab's site; empty where it cannot be known or checked */
+  site: '',
+  page: '',
+  waiting: 0,
+  /** @type {string[]} */
+  blocked: [],
+  /** @type {import('./lib/settings.js').Settings} */
+  settings: settingsFrom(null),
+};
+
+async function findTab() {
+  const asked = Number(new URLSearchParams(location.search).get('tab'));
+  const tab = asked ? await chrome.tabs.get(asked) : (await chrome.tabs.query({ active: true, currentWindow: true }))[0];
+  now.tabId = tab?.id ?? -1;
+  now.site = /^https?:/.test(tab?.url ?? '') ? sitePattern(/** @type {string} */ (tab?.url)) : '';
+}
+
+/** @returns {Promise<[string, Record][]>} newest first */
+async function readRecords() {
+  try {
+    const answer = await chrome.tabs.sendMessage(now.tabId, { to: CONTENT, type: 'state' }, { frameId: 0 });
+    now.page = answer.page;
+    now.waiting = answer.waiting;
+  } catch {
+    now.page = ''; // nothing was checked in this page yet
+  }
+  const all = entriesOf(await chrome.storage.session.get(null), 'record/');
+  return all.filter(([, { job }]) => job.tabId === now.tabId && [now.page, 'menu'].includes(job.page)).reverse();
+}
+
+/** @param {string} words */
+function tell(words) {
+  note.textContent = words;
+  note.hidden = words === '';
+}
+
+/**
+ * @param {string} key
+ * @param {Record} record
+ */
+function row(key, record) {
+  const { report, thumb, url, autoScan } = record;
+  const { level, label } = badgeWords(/** @type {any} */ (report), threshold(autoScan, now.settings.threshold));
+  const item = make('li');
+  const button = make('button', '', 'face-row');
+  button.setAttribute('type', 'button');
+  button.dataset.level = level;
+  /** @type {HTMLImageElement} */
+  const picture = /** @type {any} */ (make('img'));
+  picture.alt = '';
+  picture.width = picture.height = 40;
+  if (thumb) picture.src = thumb;
+  else picture.classList.add('none');
+  const words = make('span', '', 'face-words');
+  const pFake = report?.p_fake ?? null;
+  words.append(
+    make('strong', pFake === null ? label : say('popupFace', { label, score: view.score(pFake) })),
+    make('span', sourceName(url), 'quiet'),
+  );
+  button.append(picture, words);
+  button.addEventListener('click', () => void ask({ type: OPEN, key }));
+  item.append(button);
+  return item;
+}
+
+/** @param {string} url */
+function sourceName(url) {
+  if (!URL.canParse(url) || url.startsWith('page:')) return say('panelFromPage');
+  const { host, pathname } = new URL(url);
+  return `${host} ${pathname.split('/').at(-1)}`;
+}
+
+async function draw() {
+  now.settings = settingsFrom((await chrome.storage.local.get(SETTINGS))[SETTINGS]);
+  const records = await readRecords();
+  const done = records.filter(([, { report }]) => report);
+  const isFlagged = (/** @type {Record} */ { report, autoScan }) =>
+    report !== null && badgeWords(report, threshold(autoScan, now.settings.threshold)).level === 'flag';
+  const flagged = done.filter(([, record]) => isFlagged(record));
+  const quiet = done.filter(([, record]) => !isFlagged(record) && record.report?.band !== 'not_assessed');
+  const blocked = records.filter(([, { state }]) => state === 'blocked');
+  const counts = { checked: done.length, flagged: flagged.length, waiting: now.waiting };
+  find('#counts').textContent = records.length
+    ? say(now.waiting ? 'popupCountsWaiting' : 'popupCounts', counts)
+    : say(now.page && !now.waiting ? 'popupNothing' : now.waiting ? 'popupCountsWaiting' : 'popupIdle', counts);
+  find('#faces').replaceChildren(...flagged.slice(0, MAX_LISTED).map(([key, record]) => row(key, record)));
+  find('#quiet-part').hidden = quiet.length === 0;
+  find('#quiet-count').textContent = say('popupQuiet', { count: quiet.length });
+  find('#quiet-faces').replaceChildren(...quiet.slice(0, MAX_LISTED).map(([key, record]) => row(key, record)));
+
+  now.blocked = [...new Set(blocked.map(([, { url }]) => sitePattern(url)))];
+  find('#blocked').hidden = blocked.length === 0;
+  const hosts = now.blocked.map(siteName).join(', ');
+  find('#blocked-text').textContent = say(blocked.length === 1 ? 'popupBlockedOne' : 'popupBlocked', { count: blocked.length, hosts });
+
+  find('#auto-row').hidden = now.site === '';
+  find('#auto-text').textContent = say('popupAuto', { site: siteName(now.site) });
+  auto.checked = now.settings.sites.includes(now.site);
+  const wanted = [now.site, ...now.blocked].filter(Boolean);
+  find('#auto-why').hidden = auto.checked || now.site === '';
+  find('#auto-why').textContent = say('popupAutoWhy', { hosts: wanted.map(siteName).join(', ') });
+}
+
+async function drawEngine() {
+  const line = find('#engine');
+  try {
+    const { engine } = await ask({ type: STATUS });
+    const id = String(engine.model).slice(0, 12);
+    if (engine.error) line.textContent = say('popupEngineFailed', { message: view.errorInWords(engine.error) });
+    else if (!engine.loaded) line.textContent = say('popupEngineIdle', { id });
+    else {
+      const { using, note: why } = view.backendInWords(engine.loaded);
+      line.textContent = say('popupEngine', { using, name: engine.loaded.model.name, id });
+      line.title = why;
+    }
+  } catch (error) {
+    line.textContent = say('popupEngineFailed', { message: /** @type {Error} */ (error).message });
+  }
+}
+
+find('#check').addEventListener('click', async () => {
+  tell('');
+  try {
+    await ask({ type: CHECK_PAGE, tabId: now.tabId });
+    await draw();
+  } catch {
+    tell(say('popupNoPage'));
+  }
+});
+
+auto.addEventListener('change', async () => {
+  tell('');
+  if (!auto.checked) {
+    await ask({ type: SET_SITE, site: now.site, on: false });
+    return draw();
+  }
+  // Not awaited: the question must be asked while the click still counts. Should the popup close over it, the
+  // background finds here what was wanted.
+  void chrome.storage.session.set({ intent: { site: now.site, at: Date.now() } });
+  const given = await chrome.permissions.request({ origins: [now.site, ...now.blocked] });
+  if (given) await ask({ type: SET_SITE, site: now.site, on: true });
+  else tell(say('popupDenied'));
+  await chrome.storage.session.remove('intent');
+  await draw();
+});
+
+find('#allow').addEventListener('click', async () => {
+  const given = await chrome.permissions.request({ origins: now.blocked });
+  if (given) await ask({ type: RETRY, tabId: now.tabId });
+  else tell(say('popupDenied'));
+  await draw();
+});
+
+find('#options').addEventListener('click', () => void chrome.runtime.openOptionsPage());
+
+/** @type {any} */
+let timer = null;
+chrome.storage.session.onChanged.addListener(() => {
+  timer ??= setTimeout(async () => {
+    await draw();
+    await drawEngine();
+    timer = null;
+  }, REDRAW_MS);
+});
+
+fillTexts(document);
+await findTab();
+await draw();
+await drawEngine();
