@@ -171,6 +171,9 @@ join_modules() {
   printf '%s\n' '})();'
 }
 
+# The oldest browsers that the manifests name: Chrome 116 has runtime.getContexts (offscreen documents 109, WebGPU in
+# them 113); Firefox 142 has data_collection_permissions (optional_host_permissions 128).
+
 # extension_for BROWSER: puts the extension together from the built site and www/extension.
 extension_for() {
   local out=$EXTENSION-$1 from=www/extension

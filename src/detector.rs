@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::face::FaceFinder;
 use crate::input::{self, MIN_FACE_PX};
 use crate::mte::{self, GuidedFilterConfig, MteBackend};
+use crate::nn::resnet::{FEATURES, global_average};
 use crate::nn::{GrNet, StreamMaps, cam};
 use crate::photo::{self, Limits, Rgb8};
 use crate::report::{
@@ -276,6 +277,7 @@ impl<B: MteBackend> Detector<B> {
         let maps = self.maps(input::batch_unit(crops, &self.device));
         let [_, _, height, width] = maps.spatial.dims();
         let places = self.network.place_logits(&self.meta.network, maps.clone());
+        let features = read(self.features_of(&maps)).await?;
         let output = self.network.heads(&self.meta.network, maps);
         let spatial = probabilities(output.spatial).await?;
         let residual = probabilities(output.residual).await?;
@@ -286,12 +288,19 @@ impl<B: MteBackend> Detector<B> {
         let maps = logits.chunks(classes).zip(places.chunks(classes * height * width));
         Ok(scores
             .zip(maps)
-            .map(|(((classes, spatial), residual), (logits, places))| RawScore {
+            .zip(features.chunks(2 * FEATURES))
+            .map(|((((classes, spatial), residual), (logits, places)), features)| RawScore {
+                features: features.to_vec(),
                 votes: Votes { spatial: 1.0 - spatial[0], residual: 1.0 - residual[0] },
                 classes,
                 map: HeatMap { height: height as u32, width: width as u32, values: cam::place_scores(places, logits) },
             })
             .collect())
+    }
+
+    /// What the familiarity gate looks at: both streams' average features side by side, `[n, 1024]`.
+    fn features_of(&self, maps: &StreamMaps<B>) -> Tensor<B, 2> {
+        Tensor::cat(vec![global_average(maps.spatial.clone()), global_average(maps.residual.clone())], 1)
     }
 
     fn maps(&self, unit: Tensor<B, 4>) -> StreamMaps<B> {
@@ -311,6 +320,11 @@ impl<B: MteBackend> Detector<B> {
         face.classes = Some(raw.classes);
         face.map = Some(HeatMap { values, ..raw.map });
         face.meaning = meaning(&self.meta, &face.quality, p_fake);
+        if self.meta.gate.as_ref().is_some_and(|gate| !gate.familiar(&raw.features)) {
+            face.band = Band::Inconclusive;
+            face.reason = Some(Reason::Unfamiliar);
+            face.meaning = None;
+        }
         if !changed.is_empty() {
             // The face's own calibration for all: one ruler, so that only the network's answers are compared.
             let scores: Vec<f32> = changed.iter().map(|p| calibrate(*p, bucket)).collect();
@@ -372,6 +386,8 @@ pub struct RawScore {
     pub votes: Votes,
     /// The classifier's `p_fake` for a face that looked everywhere like one place.
     pub map: HeatMap,
+    /// Average features of the spatial stream, then of the residual stream.
+    pub features: Vec<f32>,
 }
 
 impl RawScore {

@@ -21,6 +21,7 @@ pub fn reason(reason: Reason) -> &'static str {
         Reason::TooDegraded => "the face is too blurred or too strongly compressed",
         Reason::Unreadable => "the file could not be read as a picture",
         Reason::Unstable => "the score leaves its band when the picture is gently re-encoded or rescaled",
+        Reason::Unfamiliar => "the picture is unlike the face photos that the model knows",
     }
 }
 

@@ -74,6 +74,8 @@ export const GERMAN = Object.freeze({
   reasonTooSmallHelp: 'Suchen Sie eine größere Kopie des Fotos; das Gesicht sollte mindestens 64 Pixel breit sein.',
   reasonTooDegraded: 'Das Gesicht ist zu unscharf oder zu stark komprimiert, um Spuren zu tragen.',
   reasonTooDegradedHelp: 'Suchen Sie das Original oder eine schärfere, weniger komprimierte Kopie.',
+  reasonUnfamiliar: 'Das Bild gleicht den Gesichtsfotos nicht, die dieses Modell kennt: vielleicht eine Zeichnung, eine Statue, eine Maske, ein Bildschirmfoto oder ein starker Filter.',
+  reasonUnfamiliarHelp: 'Ein gewöhnliches Foto des Gesichts kann geprüft werden.',
   reasonUnstable: 'Der Wert führt zu einem anderen Urteil, wenn das Bild sanft neu kodiert oder skaliert wird; er steht auf keinem festen Grund.',
   reasonUnstableHelp: 'Eine größere oder weniger komprimierte Kopie des Fotos kann helfen.',
   reasonUnreadable: 'Die Datei ließ sich nicht als Bild lesen.',

@@ -79,6 +79,8 @@ export const ENGLISH = Object.freeze({
   reasonTooSmallHelp: 'Look for a larger copy of the photo; the face should be at least 64 pixels wide.',
   reasonTooDegraded: 'The face is too blurred or too strongly compressed to carry traces.',
   reasonTooDegradedHelp: 'Look for the original, or a sharper, less compressed copy.',
+  reasonUnfamiliar: 'The picture is unlike the face photos that this model knows: a drawing, a statue, a mask, a screenshot or a heavy filter, perhaps.',
+  reasonUnfamiliarHelp: 'A plain photo of the face can be checked.',
   reasonUnstable: 'The score moves to another verdict when the picture is gently re-encoded or rescaled, so it rests on nothing firm.',
   reasonUnstableHelp: 'A larger or less compressed copy of the photo may help.',
   reasonUnreadable: 'The file could not be read as a picture.',

@@ -37,7 +37,7 @@ async function readHeader(stream) {
 }
 
 /**
- * The threshold at which at most one untouched photo in a hundred is flagged (`thresholds.auto_scan`).
+ * The score that, in validation, at most one untouched photo in a hundred reached (`thresholds.auto_scan`).
  * @param {ReadableStream<Uint8Array<ArrayBuffer>>} stream of the model file
  * @returns {Promise<number>} 0..1
  */

@@ -1,6 +1,6 @@
 // @ts-check
-// From a report to what a badge may say of it. A page scan raises its voice only above the threshold at which at most
-// one untouched photo in a hundred is flagged; a picture that the user asked about gets an answer in any case.
+// From a report to what a badge may say of it. A page scan raises its voice only above the score that, in validation, at
+// most one untouched photo in a hundred reached; a picture that the user asked about gets an answer in any case.
 
 import { verdict } from '../../shared/view.js';
 import { say } from './strings.js';
