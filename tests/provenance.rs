@@ -100,10 +100,9 @@ fn expected(marks: &[(MarkKind, &str)]) -> Vec<(MarkKind, String)> {
     marks.iter().map(|(kind, value)| (*kind, value.to_string())).collect()
 }
 
-/// A file and what is to be found in it.
+/// A file and the marks that it carries.
 type Marked = (Vec<u8>, Vec<(MarkKind, String)>);
 
-/// A file of each kind with each mark that it can carry.
 fn everything() -> Vec<Marked> {
     let camera = exif(&[(0x010f, "Canon"), (0x0110, "EOS 5D"), (0x0131, "Firmware 1.1")], None);
     let cameras =

@@ -49,8 +49,8 @@ pub fn samples(rows: &[Row], judged: &[Judged]) -> Vec<Sample> {
         .collect()
 }
 
-/// Buckets and thresholds from uncalibrated scores. Thresholds are on the calibrated scale: at most 1 % of reals over
-/// `auto_scan`, at most 5 % over `likely_fake`; `no_signs` lies where at most 10 % of fakes are below, and not above one half.
+/// Buckets and thresholds from uncalibrated scores. Thresholds are on the calibrated scale: at most 1 % of the reals over
+/// `auto_scan`, at most 5 % over `likely_fake`, of all reals and of those of every source with enough of them; `no_signs` lies where at most 10 % of fakes are below, and not above one half.
 ///
 /// # Errors
 /// `BadData` when a class is missing.
@@ -71,14 +71,21 @@ pub fn fit(samples: &[Sample]) -> Result<(Vec<CalibrationBucket>, Thresholds)> {
             buckets.push(CalibrationBucket { temperature, bias, judged, ..empty });
         }
     }
-    let calibrated: Vec<Scored> = samples
-        .iter()
-        .filter_map(|s| {
-            let bucket = find_bucket(&buckets, &s.quality).filter(|bucket| bucket.judged)?;
-            Some((calibrate(s.p_fake, bucket), s.fake))
-        })
-        .collect();
-    let at = |fpr: f64| threshold_at_fpr(&calibrated, fpr).map_or(1.0, f64::from).min(1.0);
+    let mut calibrated: Vec<Scored> = Vec::new();
+    let mut reals: BTreeMap<&str, Vec<Scored>> = BTreeMap::new();
+    for sample in samples {
+        let Some(bucket) = find_bucket(&buckets, &sample.quality).filter(|bucket| bucket.judged) else { continue };
+        let scored = (calibrate(sample.p_fake, bucket), sample.fake);
+        calibrated.push(scored);
+        if !sample.fake {
+            reals.entry(&sample.source).or_default().push(scored);
+        }
+    }
+    reals.retain(|_, scored| scored.len() >= FEW);
+    let at = |fpr: f64| {
+        let all = [&calibrated].into_iter().chain(reals.values());
+        all.filter_map(|scored| threshold_at_fpr(scored, fpr)).map(f64::from).fold(0.0, f64::max).min(1.0)
+    };
     let (auto_scan, likely_fake) = (at(AUTO_SCAN_SHARE), at(LIKELY_FAKE_SHARE));
     let mut fakes: Vec<f32> = calibrated.iter().filter(|s| s.1).map(|s| s.0).collect();
     fakes.sort_by(f32::total_cmp);
@@ -220,6 +227,12 @@ mod tests {
         let own = calibrated(&train, &buckets);
         assert!(flagged_reals(&own, thresholds.auto_scan as f32).unwrap() <= 0.0101);
         assert!(flagged_reals(&own, thresholds.likely_fake as f32).unwrap() <= 0.0501);
+        for source in ["s0", "s1", "s2", "s3"] {
+            let own: Vec<Sample> = train.iter().filter(|s| s.source == source).cloned().collect();
+            let own = calibrated(&own, &buckets);
+            assert!(flagged_reals(&own, thresholds.auto_scan as f32).unwrap() <= 0.0101, "{source}");
+            assert!(flagged_reals(&own, thresholds.likely_fake as f32).unwrap() <= 0.0501, "{source}");
+        }
         assert!(thresholds.no_signs <= thresholds.likely_fake && thresholds.likely_fake <= thresholds.auto_scan);
     }
 

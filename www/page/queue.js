@@ -160,7 +160,7 @@ export class Queue {
     });
     // Moving an element takes its focus away.
     grid.replaceChildren(...tiles);
-    if (focused instanceof HTMLElement && grid.contains(focused)) focused.focus();
+    if (focused instanceof HTMLElement && grid.contains(focused)) focused.focus({ preventScroll: true });
   }
 
   /** @param {Job} job */
