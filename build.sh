@@ -171,17 +171,31 @@ join_modules() {
   printf '%s\n' '})();'
 }
 
+# The panel shows the page's own card, so that it gets the templates of the page.
+panel_page() {
+  awk '/<!-- build.sh puts the templates/ {
+      while ((getline line < "www/index.html") > 0) {
+        if (line ~ /<template /) inside = 1
+        if (inside) print line
+        if (line ~ /<\/template>/) inside = 0
+      }
+      next
+    } 1' www/extension/panel.html
+}
+
 # The oldest browsers that the manifests name: Chrome 116 has runtime.getContexts (offscreen documents 109, WebGPU in
 # them 113); Firefox 142 has data_collection_permissions (optional_host_permissions 128).
-
+#
 # extension_for BROWSER: puts the extension together from the built site and www/extension.
 extension_for() {
   local out=$EXTENSION-$1 from=www/extension
   rm -rf "$out"
-  mkdir -p "$out/extension/lib"
+  mkdir -p "$out/extension/lib" "$out/page"
   cp -R "$SITE/shared" "$SITE/pkg-cpu" "$SITE/pkg-gpu" "$SITE/model" "$SITE/icon.svg" "$SITE/style.css" "$out/"
+  cp www/page/{card,dom}.js "$out/page/"
   cp LICENSE-MIT LICENSE-APACHE "$out/"
-  cp "$from"/{background,engine,options,panel,popup}.js "$from"/{options,panel,popup}.html "$from/extension.css" "$out/extension/"
+  cp "$from"/{background,engine,options,panel,popup}.js "$from"/{options,popup}.html "$from/extension.css" "$out/extension/"
+  panel_page >"$out/extension/panel.html"
   cp "$from"/lib/*.js "$out/extension/lib/"
   cp -R "$from/icons" "$out/extension/"
   join_modules "$from"/lib/names.js "$from"/content/{candidates,pictures,badges,main}.js >"$out/extension/content.js"

@@ -356,6 +356,7 @@ test('only the scan threshold raises a flag, and the user can but raise it', () 
   const report = (band, p_fake) => ({ band, p_fake, reason: band === 'not_assessed' ? 'no_face' : null });
   assert.equal(levelOf(report('likely_fake', 0.93), 0.93), 'flag');
   assert.equal(levelOf(report('likely_fake', 0.9299), 0.93), 'weak');
+  assert.equal(levelOf(report('inconclusive', 0.99), 0.93), 'unsure', 'a verdict that did not hold is no flag');
   assert.equal(levelOf(report('inconclusive', 0.5), 0.93), 'unsure');
   assert.equal(levelOf(report('no_signs_found', 0.1), 0.93), 'none');
   assert.equal(levelOf(report('not_assessed', null), 0), 'unjudged', 'no score is never a flag');
@@ -400,7 +401,7 @@ const files = readdirSync(extension, { recursive: true }).filter((name) => /\.(j
 test('every word is used, every used word is there', () => {
   const code = files.filter((name) => name !== 'lib/strings.js').map(read).join('\n');
   for (const key of Object.keys(WORDS)) assert.match(code, new RegExp(`['"]${key}['"]`), `${key} is used nowhere`);
-  const used = [...code.matchAll(/data-text="(\w+)"|\bsay\('(\w+)'/g)].map(([, a, b]) => a ?? b);
+  const used = [...code.matchAll(/data-say="(\w+)"|\bsay\('(\w+)'/g)].map(([, a, b]) => a ?? b);
   assert.ok(used.length > 20);
   for (const key of used) assert.ok(key in WORDS, `${key} is missing`);
   assert.equal(say('popupQuiet', { count: 3 }), 'Not flagged: 3');

@@ -1,8 +1,9 @@
 // @ts-check
 // The options: threshold, badges, device, sites and hosts with their permissions, kept verdicts, keys.
 
+import { fillTexts } from '../page/dom.js';
 import * as view from '../shared/view.js';
-import { ask, fillTexts, find, make } from './lib/dom.js';
+import { ask, fillOwnTexts, find, make, makeButton } from './lib/dom.js';
 import { CLEAR_CACHE, SET_SITE, STATUS } from './lib/names.js';
 import { siteName } from './lib/policy.js';
 import { SETTINGS, settingsFrom } from './lib/settings.js';
@@ -46,10 +47,9 @@ function fillSites(list, patterns, none, revoke) {
   list.replaceChildren(
     ...patterns.map((pattern) => {
       const item = make('li', '', 'row');
-      const button = make('button', say('optionsRevoke'), 'plain');
-      button.setAttribute('type', 'button');
+      const button = makeButton(say('optionsRevoke'), () => void revoke(pattern).then(draw));
+      button.className = 'plain';
       button.setAttribute('aria-label', say('optionsRevokeSite', { site: siteName(pattern) }));
-      button.addEventListener('click', () => void revoke(pattern).then(draw));
       item.append(make('span', siteName(pattern)), button);
       return item;
     }),
@@ -97,5 +97,6 @@ find('#keys-change').addEventListener('click', () => {
 });
 
 fillTexts(document);
+fillOwnTexts(document);
 document.title = say('optionsTitle');
 await draw();

@@ -1,189 +1,124 @@
 // @ts-check
 // The evidence panel, in a window of its own: what page scripts can neither read, nor cover, nor imitate inside the
-// extension's address. `#key` names the picture's record.
+// extension's address. `#key` names the picture's record; the card is the page's own.
 
+import { makeCard } from '../page/card.js';
+import { fillTexts } from '../page/dom.js';
 import { text } from '../shared/strings.js';
 import * as view from '../shared/view.js';
-import { ask, fillTexts, find, make } from './lib/dom.js';
+import { ask, fillOwnTexts, find } from './lib/dom.js';
 import { unpack } from './lib/messages.js';
 import { EVIDENCE, RETRY } from './lib/names.js';
 import { siteName, sitePattern } from './lib/policy.js';
 import { SETTINGS, settingsFrom } from './lib/settings.js';
 import { say } from './lib/strings.js';
-import { levelOf, threshold } from './lib/verdict.js';
+import { threshold } from './lib/verdict.js';
 
+/** @typedef {import('../shared/messages.js').Assessment} Assessment */
+/** @typedef {import('../shared/messages.js').Picture} Picture */
+/** @typedef {import('./lib/messages.js').Found} Found */
 /** @typedef {import('./lib/messages.js').PackedPicture} PackedPicture */
 /** @typedef {import('./lib/messages.js').Record} Record */
-/** @typedef {import('../shared/messages.js').Face} Face */
 
-const card = find('.card');
 /** @type {HTMLButtonElement} */
 const allow = find('#allow');
+const note = find('#note');
 let key = '';
 let pattern = '';
+let photoUrl = '';
 
-/**
- * @param {string} band one of the report's, or waiting, failed
- * @param {view.Verdict} words
- */
-function setVerdict(band, { title, meaning, help }) {
-  card.dataset.band = band;
-  find('h1', card).textContent = title;
-  find('.meaning', card).textContent = meaning;
-  find('.help', card).textContent = help;
+/** @param {string} words */
+function tell(words) {
+  note.textContent = words;
+  note.hidden = words === '';
 }
 
 /**
- * @param {HTMLElement} list a `<dl>`
- * @param {[string, string][]} rows
+ * What there is to say where there is no report.
+ * @param {string} band of the style sheet
+ * @param {string} title
+ * @param {string} [meaning]
  */
-function fillRows(list, rows) {
-  list.replaceChildren(...rows.flatMap(([label, value]) => [make('dt', label), make('dd', value)]));
+function showPlain(band, title, meaning = '') {
+  const plain = find('#plain');
+  plain.hidden = false;
+  plain.dataset.band = band;
+  find('h2', plain).textContent = title;
+  find('.meaning', plain).textContent = meaning;
+}
+
+/**
+ * @param {string} name
+ * @param {Assessment} assessment
+ */
+function showCard(name, assessment) {
+  const file = new File([], name);
+  const card = makeCard(
+    { file, photoUrl, state: 'done', assessment, error: null, checkedAt: null },
+    { onKeep: () => {} },
+  );
+  find('.keep', card).hidden = true; // keeping reports is the page's; here nothing is written
+  find('.picture', card).hidden = photoUrl === '';
+  find('#card').replaceChildren(card);
 }
 
 /** @param {Record | undefined} record */
 async function show(record) {
-  for (const part of ['.chooser', '.technical', '.evidence', '#no-evidence']) find(part, card).hidden = true;
-  find('.face', card).replaceChildren();
+  URL.revokeObjectURL(photoUrl);
+  photoUrl = '';
+  tell('');
+  find('#card').replaceChildren();
+  find('#plain').hidden = true;
+  find('#limit').textContent = '';
   allow.hidden = true;
-  const { url = '', state, report, failure, message } = record ?? {};
-  const fromPage = !/^https?:/.test(url);
-  find('.file', card).textContent = !record || fromPage ? say('panelFromPage') : say('panelFrom', { site: new URL(url).host });
-  if (!record) return setVerdict('failed', { title: text('bandNotAssessed'), meaning: say('panelGone'), help: '' });
-  if (state === 'waiting') return setVerdict('working', { title: say('panelWaiting'), meaning: '', help: '' });
+  const { url = '', state, report, failure = null, message = '' } = record ?? {};
+  const name = /^https?:/.test(url) ? say('panelFrom', { site: new URL(url).host }) : say('panelFromPage');
+  find('#plain .file').textContent = name;
+  if (!record) return showPlain('failed', text('bandNotAssessed'), say('panelGone'));
+  if (state === 'waiting') return showPlain('working', say('panelWaiting'));
   if (state === 'blocked') {
     pattern = sitePattern(url);
     const site = siteName(pattern);
-    setVerdict('not_assessed', { title: say('panelBlocked'), meaning: say('panelBlockedMeaning', { site }), help: '' });
     allow.textContent = say('panelAllow', { site });
     allow.hidden = false;
-    return;
+    return showPlain('not_assessed', say('panelBlocked'), say('panelBlockedMeaning', { site }));
   }
-  if (!report) {
-    const title = say(state === 'refused' ? 'panelRefused' : 'panelFailed');
-    return setVerdict('failed', { title, meaning: message ?? '', help: '' });
-  }
+  if (!report) return showPlain('failed', say(state === 'refused' ? 'panelRefused' : 'panelFailed'), message);
   const settings = settingsFrom((await chrome.storage.local.get(SETTINGS))[SETTINGS]);
   const limit = threshold(record.autoScan, settings.threshold);
-  // Between the two thresholds a single photo is worth a word, but the page's badge stays quiet; say so.
-  const words = view.verdict(report, failure ?? null);
-  const help = levelOf(report, limit) === 'weak' ? say('titleWeak').replace(/ Click.*$/, '') : words.help;
-  setVerdict(report.band, { ...words, help });
-  const technical = find('.technical', card);
-  technical.hidden = false;
-  fillRows(find('dl', technical), view.detailRows(report));
   find('#limit').textContent = say('panelThreshold', { limit: limit.toFixed(3) });
-  find('.report', technical).textContent = JSON.stringify(report, null, 2);
-  showFaces(report.faces, view.leadingFace(report));
+  showCard(name, { report, failure, evidence: report.faces.map(() => null) });
+  if (report.faces.length > 0) await showEvidence(name);
 }
 
-/**
- * @param {Face[]} faces
- * @param {number} leading
- */
-function showFaces(faces, leading) {
-  if (faces.length === 0) return;
+/** @param {string} name */
+async function showEvidence(name) {
   const asked = key;
-  const chooser = find('.chooser', card);
-  chooser.setAttribute('aria-label', text('facesLabel'));
-  chooser.hidden = faces.length < 2;
-  const pictures = ask({ type: EVIDENCE, key }).then(
-    ({ evidence }) => evidence,
-    () => null,
-  );
-  /** @param {number} chosen */
-  const choose = async (chosen) => {
-    Array.from(chooser.children, (button, index) => button.setAttribute('aria-pressed', String(index === chosen)));
-    find('.face', card).replaceChildren(faceSection(faces[chosen], chosen, faces.length));
-    const evidence = await pictures;
-    if (asked === key) showEvidence(evidence, chosen, faces[chosen].p_fake !== null);
-  };
-  chooser.replaceChildren(
-    ...faces.map((_, index) => {
-      const tab = make('button', text('face', { number: index + 1 }));
-      tab.setAttribute('type', 'button');
-      tab.addEventListener('click', () => void choose(index));
-      return tab;
-    }),
-  );
-  void choose(leading);
-}
-
-/**
- * @param {Face} face
- * @param {number} index
- * @param {number} total
- */
-function faceSection(face, index, total) {
-  /** @type {HTMLTemplateElement} */
-  const template = find('template#face');
-  const section = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
-  fillTexts(section);
-  if (total > 1) {
-    const which = find('.which', section);
-    const { title: verdict, meaning } = view.verdict(face);
-    which.hidden = false;
-    find('h3', which).textContent = text('faceOf', { number: index + 1, total, verdict });
-    find('p', which).textContent = face.reason ? meaning : '';
-  }
-  if (face.p_fake !== null) {
-    const words = view.score(face.p_fake);
-    const block = find('.score', section);
-    block.hidden = false;
-    find('.number', block).textContent = words;
-    find('.needle', block).style.left = `${face.p_fake * 100}%`;
-    find('.scale', block).setAttribute('aria-label', text('scoreAria', { score: words }));
-  }
-  if (face.votes) {
-    const block = find('.votes', section);
-    block.hidden = false;
-    find('dl', block).replaceChildren(
-      ...voteRow(text('voteSpatial'), face.votes.spatial),
-      ...voteRow(text('voteResidual'), face.votes.residual),
+  tell(say('panelLooking'));
+  try {
+    /** @type {Found} */
+    const { report, failure, evidence, photo, thresholds } = await ask({ type: EVIDENCE, key });
+    if (asked !== key) return;
+    photoUrl = URL.createObjectURL(new Blob([unpack(photo)]));
+    // The scales of all scores show where the bands begin.
+    document.body.style.setProperty('--no-signs', `${thresholds.no_signs * 100}%`);
+    document.body.style.setProperty('--likely-fake', `${thresholds.likely_fake * 100}%`);
+    const opened = evidence.map(
+      (one) => one && { photo: picture(one.photo), residual: picture(one.residual), heat: picture(one.heat) },
     );
-    find('.agreement', block).textContent = view.votesInWords(face.votes);
+    showCard(name, { report, failure, evidence: opened });
+    tell('');
+  } catch (error) {
+    if (asked === key) tell(say('panelNoEvidence', { message: view.errorInWords(/** @type {Error} */ (error)) }));
   }
-  fillRows(find('.quality dl', section), view.qualityRows(face));
-  return section;
 }
 
 /**
- * @param {string} label
- * @param {number} vote
+ * @param {PackedPicture} packed
+ * @returns {Picture}
  */
-function voteRow(label, vote) {
-  const bar = make('span', '', 'bar');
-  bar.append(make('span'));
-  find('span', bar).style.width = `${vote * 100}%`;
-  const value = make('dd');
-  value.append(bar, make('span', view.score(vote), 'tabular'));
-  return [make('dt', label), value];
-}
-
-/**
- * @param {({photo: PackedPicture, residual: PackedPicture} | null)[] | null} evidence
- * @param {number} index
- * @param {boolean} judged
- */
-function showEvidence(evidence, index, judged) {
-  const one = evidence?.[index];
-  find('.evidence', card).hidden = !one;
-  find('#no-evidence').hidden = Boolean(one) || !judged;
-  if (!one) return;
-  paint(find('canvas.cut', card), one.photo, text('evidencePhoto'));
-  paint(find('canvas.residual', card), one.residual, text('evidenceResidual'));
-}
-
-/**
- * @param {HTMLCanvasElement} canvas
- * @param {PackedPicture} picture
- * @param {string} label
- */
-function paint(canvas, { height, width, rgba }, label) {
-  canvas.height = height;
-  canvas.width = width;
-  canvas.setAttribute('aria-label', label);
-  canvas.getContext('2d')?.putImageData(new ImageData(new Uint8ClampedArray(unpack(rgba).buffer), width, height), 0, 0);
+function picture({ height, width, rgba }) {
+  return { height, width, rgba: new Uint8ClampedArray(unpack(rgba).buffer) };
 }
 
 async function load() {
@@ -203,5 +138,6 @@ chrome.storage.session.onChanged.addListener((changes) => {
 });
 
 fillTexts(document);
+fillOwnTexts(document);
 document.title = say('panelTitle');
 await load();

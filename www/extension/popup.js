@@ -3,7 +3,7 @@
 // pictures are kept on, and lists what was found. `?tab=N` shows another tab than the current one.
 
 import * as view from '../shared/view.js';
-import { ask, fillTexts, find, make } from './lib/dom.js';
+import { ask, fillOwnTexts, find, make, makeButton } from './lib/dom.js';
 import { CHECK_PAGE, CONTENT, OPEN, RETRY, SET_SITE, STATUS } from './lib/names.js';
 import { siteName, sitePattern } from './lib/policy.js';
 import { SETTINGS, settingsFrom } from './lib/settings.js';
@@ -68,8 +68,8 @@ function row(key, record) {
   const { report, thumb, url, autoScan } = record;
   const { level, label } = badgeWords(/** @type {any} */ (report), threshold(autoScan, now.settings.threshold));
   const item = make('li');
-  const button = make('button', '', 'face-row');
-  button.setAttribute('type', 'button');
+  const button = makeButton('', () => void ask({ type: OPEN, key }));
+  button.className = 'face-row';
   button.dataset.level = level;
   /** @type {HTMLImageElement} */
   const picture = /** @type {any} */ (make('img'));
@@ -84,7 +84,6 @@ function row(key, record) {
     make('span', sourceName(url), 'quiet'),
   );
   button.append(picture, words);
-  button.addEventListener('click', () => void ask({ type: OPEN, key }));
   item.append(button);
   return item;
 }
@@ -189,7 +188,7 @@ chrome.storage.session.onChanged.addListener(() => {
   }, REDRAW_MS);
 });
 
-fillTexts(document);
+fillOwnTexts(document);
 await findTab();
 await draw();
 await drawEngine();

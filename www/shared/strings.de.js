@@ -109,8 +109,6 @@ export const GERMAN = Object.freeze({
   votesBothLow: 'Keiner der Ströme sieht Spuren.',
   votesSplit: 'Die beiden Ströme sind uneins.',
   evidence: 'Was das Netz betrachtet',
-  evidencePhoto: 'Das Gesicht, wie das Netz es sieht',
-  evidenceResidual: 'Sein geführtes Residuum, verstärkt',
   evidenceView: 'Das Gesicht: links der Linie das Residuum, rechts das Foto, über beiden die Wärmekarte',
   evidenceSlider: 'Residuum oder Foto',
   evidenceHeat: 'Wärmekarte',

@@ -114,8 +114,6 @@ export const ENGLISH = Object.freeze({
   votesBothLow: 'Neither stream sees traces.',
   votesSplit: 'The two streams disagree.',
   evidence: 'What the network looks at',
-  evidencePhoto: 'The face as the network sees it',
-  evidenceResidual: 'Its guided residual, amplified',
   evidenceView: 'The face: left of the line its residual, right of it the photo, with the heat map over both',
   evidenceSlider: 'Residual or photo',
   evidenceHeat: 'Heat map',

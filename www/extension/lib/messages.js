@@ -43,6 +43,12 @@ export * from './names.js';
  */
 /** @typedef {{height: number, width: number, rgba: string}} PackedPicture `rgba` in base64. */
 /**
+ * What the panel shows: the closer look at a picture, with its file in base64.
+ * @typedef {{report: Report, failure: string | null, photo: string,
+ *   evidence: ({photo: PackedPicture, residual: PackedPicture, heat: PackedPicture} | null)[],
+ *   thresholds: import('../../shared/messages.js').Thresholds}} Found
+ */
+/**
  * @typedef {{loaded: import('../../shared/messages.js').Loaded | null, autoScan: number | null, model: string | null,
  *   queued: number, error: {code: string, message: string} | null}} EngineState
  */

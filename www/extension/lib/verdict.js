@@ -40,7 +40,8 @@ export function threshold(autoScan, chosen) {
  * @returns {Level}
  */
 export function levelOf({ band, p_fake: pFake }, limit) {
-  return pFake !== null && pFake >= limit ? 'flag' : LEVELS[band];
+  // A high score whose verdict did not hold under gentle changes has another band, and is no flag.
+  return band === 'likely_fake' && pFake !== null && pFake >= limit ? 'flag' : LEVELS[band];
 }
 
 /**
