@@ -1,6 +1,6 @@
 //! The one seam between the generic code and what computes it: CPU, WebGPU, CUDA or LibTorch; native or wasm.
 
-use crate::detector::{Detector, PrepareConfig, Prepared, SelfCheck};
+use crate::detector::{Detector, PrepareConfig, Prepared, RawScore, SelfCheck};
 use crate::error::Result;
 #[cfg(any(not(feature = "wgpu"), not(feature = "cuda"), all(feature = "train", not(feature = "libtorch"))))]
 use crate::error::{Error, ErrorKind};
@@ -128,6 +128,14 @@ impl AnyDetector {
     /// `GpuLost` when the device fails to answer.
     pub async fn judge(&self, prepared: &Prepared) -> Result<Report> {
         on_detector!(self, detector => detector.judge(prepared).await)
+    }
+
+    /// See [`Detector::score`].
+    ///
+    /// # Errors
+    /// `GpuLost` when the device fails to answer.
+    pub async fn score(&self, crops: &[Rgb8]) -> Result<Vec<RawScore>> {
+        on_detector!(self, detector => detector.score(crops).await)
     }
 
     /// See [`Detector::self_check`].

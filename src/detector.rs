@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::face::FaceFinder;
 use crate::input::{self, MIN_FACE_PX};
 use crate::mte::{self, GuidedFilterConfig, MteBackend};
+use crate::nn::resnet::{FEATURES, global_average};
 use crate::nn::{GrNet, StreamMaps, cam};
 use crate::photo::{self, Limits, Rgb8};
 use crate::report::{
@@ -276,6 +277,7 @@ impl<B: MteBackend> Detector<B> {
         let maps = self.maps(input::batch_unit(crops, &self.device));
         let [_, _, height, width] = maps.spatial.dims();
         let places = self.network.place_logits(&self.meta.network, maps.clone());
+        let features = read(self.features_of(&maps)).await?;
         let output = self.network.heads(&self.meta.network, maps);
         let spatial = probabilities(output.spatial).await?;
         let residual = probabilities(output.residual).await?;
@@ -286,12 +288,19 @@ impl<B: MteBackend> Detector<B> {
         let maps = logits.chunks(classes).zip(places.chunks(classes * height * width));
         Ok(scores
             .zip(maps)
-            .map(|(((classes, spatial), residual), (logits, places))| RawScore {
+            .zip(features.chunks(2 * FEATURES))
+            .map(|((((classes, spatial), residual), (logits, places)), features)| RawScore {
+                features: features.to_vec(),
                 votes: Votes { spatial: 1.0 - spatial[0], residual: 1.0 - residual[0] },
                 classes,
                 map: HeatMap { height: height as u32, width: width as u32, values: cam::place_scores(places, logits) },
             })
             .collect())
+    }
+
+    /// What the familiarity gate looks at: both streams' average features side by side, `[n, 1024]`.
+    fn features_of(&self, maps: &StreamMaps<B>) -> Tensor<B, 2> {
+        Tensor::cat(vec![global_average(maps.spatial.clone()), global_average(maps.residual.clone())], 1)
     }
 
     fn maps(&self, unit: Tensor<B, 4>) -> StreamMaps<B> {
@@ -303,6 +312,7 @@ impl<B: MteBackend> Detector<B> {
     fn fill(&self, face: &mut Face, raw: RawScore, changed: &[f32]) {
         let Some(bucket) = self.bucket(&face.quality) else { return };
         let p_fake = calibrate(raw.p_fake(), bucket);
+        let familiar = self.meta.gate.as_ref().is_none_or(|gate| gate.familiar(&raw.features));
         let values = raw.map.values.iter().map(|p| calibrate(*p, bucket)).collect();
         face.band = band_of(p_fake, self.meta.thresholds);
         face.reason = None;
@@ -322,6 +332,12 @@ impl<B: MteBackend> Detector<B> {
                 face.meaning = None;
             }
             face.stability = Some(checked);
+        }
+        // Last: whatever the score does, it says nothing of a picture such as this.
+        if !familiar {
+            face.band = Band::Inconclusive;
+            face.reason = Some(Reason::Unfamiliar);
+            face.meaning = None;
         }
     }
 
@@ -372,6 +388,8 @@ pub struct RawScore {
     pub votes: Votes,
     /// The classifier's `p_fake` for a face that looked everywhere like one place.
     pub map: HeatMap,
+    /// Average features of the spatial stream, then of the residual stream.
+    pub features: Vec<f32>,
 }
 
 impl RawScore {
@@ -483,4 +501,69 @@ async fn read<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<Vec<f3
     let lost = |error: String| Error::new(ErrorKind::GpuLost, format!("reading a result from the device: {error}"));
     let data = tensor.into_data_async().await.map_err(|error| lost(format!("{error:?}")))?;
     data.convert::<f32>().into_vec::<f32>().map_err(|error| lost(format!("{error:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quality(face_px: u32) -> Quality {
+        Quality { face_px, jpeg_quality: None, sharpness: 0.0 }
+    }
+
+    /// A model whose calibration was fitted, with counts for faces of 100 px and more.
+    fn fitted() -> ModelMeta {
+        let mut meta = ModelMeta::default();
+        meta.calibration[0].temperature = 2.0;
+        meta.thresholds = Thresholds { no_signs: 0.2, likely_fake: 0.6, auto_scan: 0.9 };
+        meta.untouched = vec![UntouchedOutcomes {
+            face_px: [100, u32::MAX],
+            jpeg_quality: [70, 100],
+            faces: 500,
+            likely_fake: 0.04,
+            inconclusive: 0.36,
+            no_signs_found: 0.6,
+        }];
+        meta
+    }
+
+    #[test]
+    fn a_meaning_is_counted_where_it_was_counted() {
+        let meta = fitted();
+        let found = |p_fake| meaning(&meta, &quality(100), p_fake);
+        let counted = |count| Some(Meaning { per_1000_untouched: count, at_most: false });
+        assert_eq!([found(0.95), found(0.6), found(0.3), found(0.1)], [40, 40, 360, 600].map(counted));
+    }
+
+    #[test]
+    fn elsewhere_it_is_the_bound_of_the_threshold_or_nothing() {
+        let meta = fitted();
+        let found = |p_fake| meaning(&meta, &quality(99), p_fake);
+        let bound = |count| Some(Meaning { per_1000_untouched: count, at_most: true });
+        assert_eq!([found(0.95), found(0.6), found(0.3), found(0.1)], [bound(10), bound(50), None, None]);
+        // Thresholds that nothing was fitted to bound nothing.
+        assert_eq!(meaning(&ModelMeta::default(), &quality(300), 0.99), None);
+    }
+
+    #[test]
+    fn the_reason_of_the_photo_is_that_of_its_deciding_faces() {
+        let bytes = include_bytes!("../tests/pictures/astronaut.jpg");
+        let config =
+            PrepareConfig { input_px: 64, crop_margin: 1.3, whole: true, stability: false, limits: Limits::default() };
+        let mut finder = crate::face::SeetaFinder::new().expect("the built-in model");
+        let mut report = prepare("a", bytes, &mut finder, &config).report;
+        let face = |band, reason| Face { band, reason, ..report.faces[0].clone() };
+        let unstable = face(Band::Inconclusive, Some(Reason::Unstable));
+        let unsure = face(Band::Inconclusive, None);
+        let flagged = face(Band::LikelyFake, None);
+        for (faces, reason) in [
+            (vec![unstable.clone(), face(Band::NoSignsFound, None)], Some(Reason::Unstable)),
+            (vec![unstable.clone(), unsure], None),
+            (vec![unstable, flagged], None),
+        ] {
+            report.faces = faces;
+            summarise(&mut report);
+            assert_eq!(report.reason, reason);
+        }
+    }
 }

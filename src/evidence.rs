@@ -42,7 +42,8 @@ pub fn paint(map: &HeatMap, height: usize, width: usize) -> Vec<u8> {
             for (hot, cold) in HOT.iter().zip(COLD) {
                 layer.push((cold + (hot - cold) * heat).round() as u8);
             }
-            layer.push((255.0 * heat).round() as u8);
+            // Squared, so that what speaks weakly leaves the face visible.
+            layer.push((255.0 * heat * heat).round() as u8);
         }
     }
     layer

@@ -11,6 +11,7 @@ pub mod detector;
 pub mod error;
 pub mod evidence;
 pub mod face;
+pub mod gate;
 pub mod input;
 pub mod mte;
 pub mod nn;

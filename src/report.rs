@@ -94,6 +94,8 @@ pub enum Reason {
     Unreadable,
     /// The band did not survive gentle changes of the picture, so that it became `inconclusive`.
     Unstable,
+    /// The picture is too unlike the face photos that the model knows, so that its score became `inconclusive`.
+    Unfamiliar,
 }
 
 /// One face and what was found in it.
@@ -106,7 +108,8 @@ pub struct Face {
     pub quality: Quality,
     /// The band of this face.
     pub band: Band,
-    /// Present when `band` is `not_assessed`, and `unstable` when the stability check turned it into `inconclusive`.
+    /// Present when `band` is `not_assessed`, and `unstable` or `unfamiliar` when the stability check or the
+    /// familiarity gate turned it into `inconclusive`.
     pub reason: Option<Reason>,
     /// Calibrated probability that the face is generated or manipulated, 0..1; absent when not assessed.
     pub p_fake: Option<f32>,

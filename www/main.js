@@ -60,7 +60,8 @@ function showLoaded(loaded) {
     find('#model-explain').hidden = false;
     fillRows(find('#model-rows'), view.modelRows(loaded));
   });
-  startCounting();
+  // The samples may still be on their way.
+  void samples.then(startCounting);
 }
 
 const client = new EngineClient({
@@ -99,12 +100,13 @@ async function loadEngine() {
 
 const queue = new Queue({ assess: assessWhenKept, onKeep: (job, form) => void keep(job, form) });
 
-/** Whether the browser keeps the site, so that the engine's files can be loaded. */
-const started = Promise.all([keepOffline(), loadGallery()]);
+/** Resolves when the browser keeps what is loaded, so that the engine's files are kept too. */
+const keeping = keepOffline();
+const samples = keeping.then(loadGallery).then(() => showGallery((file) => queue.add([file])));
 
 /** @param {File} file */
 async function assessWhenKept(file) {
-  await started;
+  await keeping;
   return client.assess(file, { stability: true });
 }
 
@@ -211,7 +213,4 @@ const asked = options.get('backend');
 if (asked === 'gpu' || asked === 'cpu') preference.value = asked;
 language.value = chooseLanguage([options.get('lang') ?? keptLanguage() ?? '', ...navigator.languages]);
 speak(/** @type {Language} */ (language.value));
-void started.then(() => {
-  showGallery((file) => queue.add([file]));
-  return loadEngine();
-});
+void keeping.then(loadEngine);

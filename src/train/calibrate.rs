@@ -49,8 +49,8 @@ pub fn samples(rows: &[Row], judged: &[Judged]) -> Vec<Sample> {
         .collect()
 }
 
-/// Buckets and thresholds from uncalibrated scores. Thresholds are on the calibrated scale: at most 1 % of reals over
-/// `auto_scan`, at most 5 % over `likely_fake`; `no_signs` lies where at most 10 % of fakes are below, and not above one half.
+/// Buckets and thresholds from uncalibrated scores. Thresholds are on the calibrated scale: at most 1 % of the reals over
+/// `auto_scan`, at most 5 % over `likely_fake`, of all reals and of those of every source with enough of them; `no_signs` lies where at most 10 % of fakes are below, and not above one half.
 ///
 /// # Errors
 /// `BadData` when a class is missing.
@@ -71,14 +71,21 @@ pub fn fit(samples: &[Sample]) -> Result<(Vec<CalibrationBucket>, Thresholds)> {
             buckets.push(CalibrationBucket { temperature, bias, judged, ..empty });
         }
     }
-    let calibrated: Vec<Scored> = samples
-        .iter()
-        .filter_map(|s| {
-            let bucket = find_bucket(&buckets, &s.quality).filter(|bucket| bucket.judged)?;
-            Some((calibrate(s.p_fake, bucket), s.fake))
-        })
-        .collect();
-    let at = |fpr: f64| threshold_at_fpr(&calibrated, fpr).map_or(1.0, f64::from).min(1.0);
+    let mut calibrated: Vec<Scored> = Vec::new();
+    let mut reals: BTreeMap<&str, Vec<Scored>> = BTreeMap::new();
+    for sample in samples {
+        let Some(bucket) = find_bucket(&buckets, &sample.quality).filter(|bucket| bucket.judged) else { continue };
+        let scored = (calibrate(sample.p_fake, bucket), sample.fake);
+        calibrated.push(scored);
+        if !sample.fake {
+            reals.entry(&sample.source).or_default().push(scored);
+        }
+    }
+    reals.retain(|_, scored| scored.len() >= FEW);
+    let at = |fpr: f64| {
+        let all = [&calibrated].into_iter().chain(reals.values());
+        all.filter_map(|scored| threshold_at_fpr(scored, fpr)).map(f64::from).fold(0.0, f64::max).min(1.0)
+    };
     let (auto_scan, likely_fake) = (at(AUTO_SCAN_SHARE), at(LIKELY_FAKE_SHARE));
     let mut fakes: Vec<f32> = calibrated.iter().filter(|s| s.1).map(|s| s.0).collect();
     fakes.sort_by(f32::total_cmp);
@@ -220,6 +227,12 @@ mod tests {
         let own = calibrated(&train, &buckets);
         assert!(flagged_reals(&own, thresholds.auto_scan as f32).unwrap() <= 0.0101);
         assert!(flagged_reals(&own, thresholds.likely_fake as f32).unwrap() <= 0.0501);
+        for source in ["s0", "s1", "s2", "s3"] {
+            let own: Vec<Sample> = train.iter().filter(|s| s.source == source).cloned().collect();
+            let own = calibrated(&own, &buckets);
+            assert!(flagged_reals(&own, thresholds.auto_scan as f32).unwrap() <= 0.0101, "{source}");
+            assert!(flagged_reals(&own, thresholds.likely_fake as f32).unwrap() <= 0.0501, "{source}");
+        }
         assert!(thresholds.no_signs <= thresholds.likely_fake && thresholds.likely_fake <= thresholds.auto_scan);
     }
 
@@ -238,6 +251,22 @@ mod tests {
         assert!(
             buckets[0].judged && (buckets[0].temperature, buckets[0].bias) == (buckets[1].temperature, buckets[1].bias)
         );
+    }
+
+    #[test]
+    fn outcomes_are_counted_on_untouched_faces_alone_and_left_out_where_they_are_few() {
+        let samples = drawn(8000, 6);
+        let (buckets, thresholds) = fit(&samples).unwrap();
+        let outcomes = untouched_outcomes(&samples, &buckets, thresholds);
+        assert_eq!(outcomes.len(), 6);
+        let untouched = samples.iter().filter(|s| !s.fake).count();
+        assert_eq!(outcomes.iter().map(|o| o.faces as usize).sum::<usize>(), untouched);
+        let shares = |o: &UntouchedOutcomes| o.likely_fake + o.inconclusive + o.no_signs_found;
+        assert!(outcomes.iter().all(|o| (shares(o) - 1.0).abs() < 1e-9), "{outcomes:?}");
+        // Over all buckets the bound is kept to which the threshold was fitted.
+        let flagged: f64 = outcomes.iter().map(|o| o.likely_fake * f64::from(o.faces)).sum();
+        assert!((0.03..=0.0501).contains(&(flagged / untouched as f64)), "{flagged} of {untouched}");
+        assert_eq!(untouched_outcomes(&samples[..300], &buckets, thresholds), []);
     }
 
     #[test]

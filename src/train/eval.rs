@@ -15,7 +15,8 @@ use super::table::{Crop, FAKE, REAL, Row, UNKNOWN};
 use crate::backend::AnyDetector;
 use crate::detector::{self, PrepareConfig, Prepared};
 use crate::face::SeetaFinder;
-use crate::photo::{self, Limits};
+use crate::gate::Gate;
+use crate::photo::{self, Limits, Rgb8};
 use crate::report::{Band, Face, ModelInfo, Quality, Reason};
 use crate::weights::Thresholds;
 use crate::{Error, ErrorKind, Result};
@@ -181,6 +182,38 @@ fn prepare_row(
     let bytes = degraded_file(&bytes, tier, odd).unwrap_or(bytes);
     detector::prepare(&row.path, &bytes, finder, config)
 }
+
+/// The familiarity gate of a model: fitted on the features of the rows' faces in all `tiers`. `None` when a class has none.
+///
+/// # Errors
+/// `GpuLost` when the device fails to answer.
+pub fn fit_gate(base: &Path, rows: &[Row], detector: &AnyDetector, tiers: &[Tier]) -> Result<Option<Gate>> {
+    let config = detector.prepare_config();
+    let tasks: Vec<(usize, Tier)> = tiers.iter().flat_map(|t| (0..rows.len()).map(|row| (row, *t))).collect();
+    let mut samples = Vec::new();
+    for chunk in tasks.chunks(CHUNK) {
+        let crops: Vec<(usize, Rgb8)> = chunk
+            .par_iter()
+            .filter(|(row, _)| [REAL, FAKE].contains(&rows[*row].label))
+            .map_init(SeetaFinder::new, |finder, (row, tier)| {
+                let finder = finder.as_mut().map_err(|e| Error::new(ErrorKind::Internal, e.full_message()))?;
+                let config = PrepareConfig { whole: rows[*row].crop == Crop::Whole, ..config.clone() };
+                let prepared = prepare_row(base, &rows[*row], *row, *tier, finder, &config);
+                Ok(prepared.crops.into_iter().flatten().next().map(|crop| (rows[*row].label as usize, crop)))
+            })
+            .filter_map(Result::transpose)
+            .collect::<Result<_>>()?;
+        let (labels, crops): (Vec<usize>, Vec<Rgb8>) = crops.into_iter().unzip();
+        for (labels, crops) in labels.chunks(BATCH).zip(crops.chunks(BATCH)) {
+            let scores = pollster::block_on(detector.score(crops))?;
+            samples.extend(labels.iter().copied().zip(scores.into_iter().map(|score| score.features)));
+        }
+    }
+    Ok(Gate::fit(&samples, 2))
+}
+
+/// Pictures that go through the network together.
+const BATCH: usize = 16;
 
 /// How two models differ on the same pictures in one degradation.
 #[derive(Debug, Clone, PartialEq, Serialize)]

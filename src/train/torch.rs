@@ -182,6 +182,7 @@ fn stored_files(bytes: &[u8]) -> Result<BTreeMap<&str, &[u8]>> {
     let slice = |at: usize, length: usize| at.checked_add(length).and_then(|end| bytes.get(at..end)).ok_or_else(cut);
     // The end record is 22 bytes and a comment, which PyTorch leaves empty.
     let end = bytes.windows(4).rposition(|window| window == b"PK\x05\x06").ok_or_else(cut)?;
+    slice(end, 22)?;
     let (count, mut entry) = (number(end + 10, 2)?, number(end + 16, 4)?);
     let mut files = BTreeMap::new();
     for _ in 0..count {

@@ -177,7 +177,8 @@ function scoreRow(label, score) {
  */
 function fillProvenance(block, report) {
   const rows = view.provenanceRows(report);
-  block.hidden = false;
+  // Of what is no picture there is nothing to say.
+  block.hidden = report.reason === 'unreadable' && rows.length === 0;
   find('.explain', block).textContent = text(rows.length ? 'provenanceSome' : 'provenanceNone');
   find('dl', block).replaceChildren(
     ...rows.flatMap(({ label, value, place, detail }) => {

@@ -12,31 +12,34 @@ const SAMPLES = [
   { file: 'forgery-3.jpg', forged: 3 },
 ];
 
-/** @type {{file: File, url: string, forged: number}[]} */
-let samples = [];
+/** @type {Map<string, {file: File, url: string}>} */
+const loaded = new Map();
 
-/** Fetches the samples; without them the page does without a gallery. */
+/** Fetches the samples; one that cannot be had stays greyed out. */
 export async function loadGallery() {
   const folder = new URL('../gallery/', import.meta.url);
-  const load = async (/** @type {typeof SAMPLES[number]} */ { file: name, forged }) => {
+  const load = async (/** @type {typeof SAMPLES[number]} */ { file: name }) => {
     const response = await fetch(new URL(name, folder));
     if (!response.ok) throw new Error(`${name}: status ${response.status}`);
     const file = new File([await response.blob()], name, { type: 'image/jpeg' });
-    return { file, url: URL.createObjectURL(file), forged };
+    loaded.set(name, { file, url: URL.createObjectURL(file) });
   };
-  const loaded = await Promise.allSettled(SAMPLES.map(load));
-  samples = loaded.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  await Promise.allSettled(SAMPLES.map(load));
 }
 
-/** @param {(file: File) => void} onChoose */
+/**
+ * Shows the samples, those too that are still on their way, so that nothing moves when they come.
+ * @param {(file: File) => void} onChoose
+ */
 export function showGallery(onChoose) {
-  const list = find('#samples');
-  find('#gallery').hidden = samples.length === 0;
-  list.replaceChildren(
-    ...samples.map(({ file, url, forged }) => {
+  find('#samples').replaceChildren(
+    ...SAMPLES.map(({ file: fileName, forged }) => {
+      const sample = loaded.get(fileName);
       const name = forged ? text('galleryForged', { number: forged }) : text('galleryOriginal');
-      const picture = Object.assign(document.createElement('img'), { src: url, alt: '', width: 96, height: 96 });
-      const button = makeButton('', () => onChoose(file));
+      const picture = Object.assign(document.createElement('img'), { alt: '', width: 96, height: 96 });
+      if (sample) picture.src = sample.url;
+      const button = makeButton('', () => sample && onChoose(sample.file));
+      button.toggleAttribute('disabled', !sample);
       button.setAttribute('aria-label', text('galleryAlt', { name }));
       button.append(picture, make('span', name));
       const item = make('li');

@@ -160,7 +160,7 @@ export class Queue {
     });
     // Moving an element takes its focus away.
     grid.replaceChildren(...tiles);
-    if (focused instanceof HTMLElement && grid.contains(focused)) focused.focus();
+    if (focused instanceof HTMLElement && grid.contains(focused)) focused.focus({ preventScroll: true });
   }
 
   /** @param {Job} job */
@@ -169,13 +169,11 @@ export class Queue {
     tile.dataset.band = jobState(job);
     const { title } = jobVerdict(job);
     const pFake = job.assessment?.report.p_fake ?? null;
-    const verdict = pFake === null ? title : text('tileScore', { verdict: title, score: score(pFake) });
     const button = makeButton('', () => {
       this.#chosen = job;
       this.#showCard();
       this.#showGrid();
     });
-    button.setAttribute('aria-label', text('tile', { name: job.file.name, verdict }));
     const picture = Object.assign(document.createElement('img'), { alt: '', loading: 'lazy', decoding: 'async' });
     picture.addEventListener('error', () => picture.classList.add('broken'));
     picture.src = job.photoUrl;

@@ -23,7 +23,7 @@ export const REPORT_SCHEMA = 'grnet.report/1';
  * @typedef {'no_webgpu' | 'no_adapter' | 'software_adapter' | 'gpu_failed' | 'self_check_failed' | 'gpu_lost'} Note
  */
 /** @typedef {'likely_fake' | 'inconclusive' | 'no_signs_found' | 'not_assessed'} Band */
-/** @typedef {'no_face' | 'too_small' | 'too_degraded' | 'unreadable' | 'unstable'} Reason */
+/** @typedef {'no_face' | 'too_small' | 'too_degraded' | 'unreadable' | 'unstable' | 'unfamiliar'} Reason */
 /** @typedef {{x: number, y: number, width: number, height: number}} Bounds In pixels of the upright photo. */
 /** @typedef {{face_px: number, jpeg_quality: number | null, sharpness: number}} Quality */
 /** @typedef {{spatial: number, residual: number}} Votes */

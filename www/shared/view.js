@@ -33,6 +33,7 @@ const REASONS = {
   too_small: { meaning: 'reasonTooSmall', help: 'reasonTooSmallHelp' },
   too_degraded: { meaning: 'reasonTooDegraded', help: 'reasonTooDegradedHelp' },
   unreadable: { meaning: 'reasonUnreadable', help: 'reasonUnreadableHelp' },
+  unfamiliar: { meaning: 'reasonUnfamiliar', help: 'reasonUnfamiliarHelp' },
   unstable: { meaning: 'reasonUnstable', help: 'reasonUnstableHelp' },
 };
 

@@ -45,16 +45,26 @@ let engineCode = null;
 let tail = Promise.resolve();
 
 /**
+ * Fetches and compiles a build.
  * @param {Build} build
- * @param {Uint8Array} model
- * @param {(stage: Progress['stage']) => void} onStage
+ * @returns {Promise<Package>}
  */
-async function start(build, model, onStage) {
-  onStage('preparing');
+async function loadCode(build) {
   const folder = new URL(`pkg-${build}/`, ROOT);
   /** @type {Package} */
   const wasm = await import(new URL('grnet.js', folder).href);
   await wasm.default({ module_or_path: new URL('grnet_bg.wasm', folder) });
+  return wasm;
+}
+
+/**
+ * @param {Promise<Package>} code
+ * @param {Uint8Array} model
+ * @param {(stage: Progress['stage']) => void} onStage
+ */
+async function start(code, model, onStage) {
+  onStage('preparing');
+  const wasm = await code;
   const started = await wasm.Engine.load(model);
   onStage('checking');
   return { wasm, started, check: await started.self_check() };
@@ -73,6 +83,9 @@ async function load({ id, preference }) {
   const onStage = (stage) => report({ stage, loaded: 0, total: 0 });
 
   const choice = await chooseBuild(preference, /** @type {any} */ (navigator).gpu);
+  // Beside the model, which is larger; a failure is told where it is awaited.
+  const code = loadCode(choice.build);
+  code.catch(() => {});
   const { bytes, manifest } = await loadModel(new URL('model/grnet.json', ROOT), (loaded, total, cached) =>
     report({ stage: cached ? 'cached' : 'model', loaded, total }),
   );
@@ -83,7 +96,7 @@ async function load({ id, preference }) {
   let running = null;
   if (build === 'gpu') {
     try {
-      running = await start('gpu', bytes, onStage);
+      running = await start(code, bytes, onStage);
       if (!running.check.ok) {
         detail = running.check.message;
         running.started.free();
@@ -99,7 +112,7 @@ async function load({ id, preference }) {
   }
   if (!running) {
     build = 'cpu';
-    running = await start('cpu', bytes, onStage);
+    running = await start(choice.build === 'cpu' ? code : loadCode('cpu'), bytes, onStage);
     if (!running.check.ok) throw coded('internal', `self-check: ${running.check.message}`);
   }
   const { model, backend, thresholds, origin } = running.started.info();

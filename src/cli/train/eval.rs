@@ -12,7 +12,7 @@ use crate::cli::{self, Device};
 use crate::train::calibrate;
 use crate::train::checkpoint::write_atomically;
 use crate::train::degrade::Tier;
-use crate::train::eval::{By, Evaluation, Judged, changes, evaluate, judge};
+use crate::train::eval::{By, Evaluation, Judged, changes, evaluate, fit_gate, judge};
 use crate::train::export::convert;
 use crate::train::layout::{self, Dataset, Layout};
 use crate::train::plots;
@@ -172,6 +172,8 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
     let detector = pollster::block_on(AnyDetector::open(DeviceChoice::Cpu, &plain))?;
     let judged = judge_with_bar(&data, &detector, &CALIBRATION_TIERS, false)?;
     let samples = calibrate::samples(&data.rows, &judged);
+    // Degraded pictures are familiar ones; two tiers show that for half the time of four.
+    let gate = fit_gate(&data.base, &data.rows, &detector, &[Tier::Raw, Tier::Hard])?;
     let (calibration, thresholds) = calibrate::fit(&samples)?;
     let untouched = calibrate::untouched_outcomes(&samples, &calibration, thresholds);
     for bucket in &calibration {
@@ -185,5 +187,5 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
         );
     }
     eprintln!("{thresholds:?}");
-    Ok(ModelMeta { calibration, thresholds, untouched, ..ModelFile::parse(model)?.meta })
+    Ok(ModelMeta { calibration, thresholds, gate, untouched, ..ModelFile::parse(model)?.meta })
 }
