@@ -30,6 +30,7 @@ usage: ./build.sh COMMAND
   extension          build the browser extension into dist/extension-chromium and dist/extension-firefox, and their zips
   detect PATH...     check photos with the native program; the options are those of `grnet detect`
   test               every check there is: format, lints, unit, parity and GPU tests, the page in a browser
+  model-report CSV   measure the shipped model on the test rows of a table: the figures of MODEL_CARD.md, into dist/model-report
   train-env          prepare .torch/, the LibTorch that the fastest CPU training links against
   clean              remove dist/ and what the tests left (the cargo target folder stays)
   help               this text
@@ -381,6 +382,18 @@ detect() {
 }
 
 # burn's LibTorch backend links against the Python wheel of exactly this version.
+# The figures of MODEL_CARD.md, from the test rows of the given table.
+model_report() {
+  [[ $# -ge 1 && -e $1 ]] || die "expected a table of pictures: ./build.sh model-report faces.csv [options of grnet eval]"
+  need_rust
+  local data=$1 out=dist/model-report
+  shift
+  cargo build --locked --profile ci --features wgpu,train --quiet
+  mkdir -p "$out"
+  "$TARGET/ci/grnet" eval --data "$data" --model "$WEIGHTS/grnet.safetensors" --split test \
+    --degrade raw,web,hard,avatar --by source,generator,face --json "$out/eval.json" --plots "$out" "$@" | tee "$out/eval.txt"
+}
+
 train_env() {
   need_rust
   have python3 || die "python3 with venv is missing"
@@ -406,6 +419,7 @@ main() {
     extension) extension ;;
     detect) detect "$@" ;;
     test) run_tests ;;
+    model-report) model_report "$@" ;;
     train-env) train_env ;;
     clean) clean ;;
     help | -h | --help) help ;;

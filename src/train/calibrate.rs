@@ -12,7 +12,7 @@ use crate::weights::{AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, Thre
 use crate::{Error, ErrorKind, Result};
 
 /// Limits between the face sizes of buckets, in pixels.
-const FACE_PX: [u32; 2] = [96, 160];
+pub const FACE_PX: [u32; 2] = [96, 160];
 /// Limit between strongly and weakly compressed.
 const JPEG_QUALITY: u8 = 70;
 /// A bucket with fewer pictures of a class takes the fit of all.

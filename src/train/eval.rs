@@ -8,6 +8,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::calibrate::FACE_PX;
 use super::degrade::{Step, Tier, encode_jpeg, encode_webp};
 use super::metrics::{self, Confusion, Scored};
 use super::rng::{Stream, at, chance};
@@ -39,6 +40,8 @@ pub enum By {
     Generator,
     /// The column `set`.
     Set,
+    /// The longer side of the face's box, in the sizes that calibration tells apart.
+    Face,
 }
 
 impl By {
@@ -51,7 +54,10 @@ impl By {
             "source" => Ok(By::Source),
             "generator" => Ok(By::Generator),
             "set" => Ok(By::Set),
-            other => Err(Error::new(ErrorKind::BadUsage, format!("expected source, generator or set, found {other}"))),
+            "face" => Ok(By::Face),
+            other => {
+                Err(Error::new(ErrorKind::BadUsage, format!("expected source, generator, set or face, found {other}")))
+            }
         }
     }
 
@@ -60,15 +66,28 @@ impl By {
             By::Source => "source",
             By::Generator => "generator",
             By::Set => "set",
+            By::Face => "face",
         }
     }
 
-    fn value(self, row: &Row) -> &str {
+    /// Which part a picture belongs to; empty for none.
+    fn value(self, row: &Row, judged: &Judged) -> String {
         match self {
-            By::Source => &row.source,
-            By::Generator => &row.generator,
-            By::Set => &row.set,
+            By::Source => row.source.clone(),
+            By::Generator => row.generator.clone(),
+            By::Set => row.set.clone(),
+            By::Face => judged.quality.map_or(String::new(), |quality| face_size(quality.face_px)),
         }
+    }
+}
+
+/// The range of face sizes that a face belongs to, padded so that names sort by size.
+fn face_size(face_px: u32) -> String {
+    let [small, middle] = FACE_PX;
+    match face_px {
+        px if px < small => format!("  0-{:>3} px", small - 1),
+        px if px < middle => format!("{small:>3}-{:>3} px", middle - 1),
+        _ => format!("{middle:>3}-    px"),
     }
 }
 
@@ -390,14 +409,14 @@ struct Figures<'a> {
 
 impl Figures<'_> {
     fn split(&self, by: By) -> Vec<EvalRow> {
-        let mut parts: BTreeMap<&str, Vec<&Judged>> = BTreeMap::new();
+        let mut parts: BTreeMap<String, Vec<&Judged>> = BTreeMap::new();
         for judged in self.all {
-            let value = by.value(&self.rows[judged.row]);
+            let value = by.value(&self.rows[judged.row], judged);
             if !value.is_empty() {
                 parts.entry(value).or_default().push(judged);
             }
         }
-        parts.into_iter().map(|(value, part)| self.of(by.name(), value, &part)).collect()
+        parts.into_iter().map(|(value, part)| self.of(by.name(), &value, &part)).collect()
     }
 
     fn of(&self, by: &'static str, value: &str, part: &[&Judged]) -> EvalRow {
@@ -419,6 +438,10 @@ impl Figures<'_> {
             interval("auc", &metrics::auc);
             interval("eer", &metrics::eer);
             interval("tpr_at_fpr1", &|s| metrics::tpr_at_fpr(s, 0.01));
+        }
+        if let Some(auc) = auc.filter(|_| against_others) {
+            let others = self.all.iter().filter(|j| j.p_fake.is_some()).count() - scored.len();
+            ci95.insert("auc", metrics::auc_interval(auc, scored.len(), others));
         }
         interval("acc", &|s| metrics::accuracy(s, likely));
         interval("flagged_reals", &|s| metrics::flagged_reals(s, auto));

@@ -38,7 +38,7 @@ pub struct EvalArgs {
     /// Degradations: raw,jp60,me5,web,hard,avatar
     #[arg(long, value_delimiter = ',', default_value = "raw")]
     degrade: Vec<String>,
-    /// Split the figures by source,generator,set
+    /// Split the figures by source,generator,set,face (the size of the face)
     #[arg(long, value_delimiter = ',', default_value = "source")]
     by: Vec<String>,
     /// Where to compute
