@@ -439,12 +439,12 @@ impl Figures<'_> {
             interval("eer", &metrics::eer);
             interval("tpr_at_fpr1", &|s| metrics::tpr_at_fpr(s, 0.01));
         }
+        interval("acc", &|s| metrics::accuracy(s, likely));
+        interval("flagged_reals", &|s| metrics::flagged_reals(s, auto));
         if let Some(auc) = auc.filter(|_| against_others) {
             let others = self.all.iter().filter(|j| j.p_fake.is_some()).count() - scored.len();
             ci95.insert("auc", metrics::auc_interval(auc, scored.len(), others));
         }
-        interval("acc", &|s| metrics::accuracy(s, likely));
-        interval("flagged_reals", &|s| metrics::flagged_reals(s, auto));
         EvalRow {
             degrade: self.tier.name(),
             by,
