@@ -35,6 +35,9 @@ pub struct EvalArgs {
     /// Which rows
     #[arg(long, value_enum, default_value_t = SplitOption::Test)]
     split: SplitOption,
+    /// At most so many pictures of each source and label, the first in the table
+    #[arg(long)]
+    per_source: Option<usize>,
     /// Degradations: raw,jp60,me5,web,hard,avatar
     #[arg(long, value_delimiter = ',', default_value = "raw")]
     degrade: Vec<String>,
@@ -85,7 +88,7 @@ impl SplitOption {
 pub fn run(args: &EvalArgs) -> Result<()> {
     let tiers = args.degrade.iter().map(|name| Tier::named(name)).collect::<Result<Vec<_>>>()?;
     let by = args.by.iter().map(|name| By::named(name)).collect::<Result<Vec<_>>>()?;
-    let data = rows_of(&args.data, |split| args.split.holds(split))?;
+    let data = rows_of(&args.data, args.per_source, |split| args.split.holds(split))?;
     let rows = &data.rows;
     let model = cli::read_model(args.model.as_deref())?;
     let other = args.against.as_deref().map(|path| cli::read_model(Some(path))).transpose()?;
@@ -113,9 +116,16 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     }
 }
 
-fn rows_of(path: &Path, wanted: impl Fn(Split) -> bool) -> Result<Dataset> {
+/// The rows of the wanted splits, at most `per_source` of each source and label, so that none outweighs the others.
+fn rows_of(path: &Path, per_source: Option<usize>, wanted: impl Fn(Split) -> bool) -> Result<Dataset> {
     let mut data = layout::read(path, Layout::Auto)?;
     data.rows.retain(|row| wanted(row.split));
+    let mut taken: BTreeMap<(String, i8), usize> = BTreeMap::new();
+    data.rows.retain(|row| {
+        let count = taken.entry((row.source.clone(), row.label)).or_default();
+        *count += 1;
+        per_source.is_none_or(|most| *count <= most)
+    });
     if data.rows.is_empty() {
         return Err(Error::new(
             ErrorKind::BadData,
@@ -156,18 +166,12 @@ fn list_not_assessed(evaluation: &Evaluation) {
 const CALIBRATION_TIERS: [Tier; 4] = [Tier::Raw, Tier::Web, Tier::Hard, Tier::Avatar];
 
 /// Fits calibration and thresholds of a model on the validation rows of a table, at most `per_source` of each source and
-/// label, so that none outweighs the others; returns the changed metadata.
+/// label; returns the changed metadata.
 ///
 /// # Errors
 /// `BadData` when the table has no assessed validation pictures of both classes.
 pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<ModelMeta> {
-    let mut taken: BTreeMap<(String, i8), usize> = BTreeMap::new();
-    let mut data = rows_of(table, |split| split == Split::Val)?;
-    data.rows.retain(|row| {
-        let count = taken.entry((row.source.clone(), row.label)).or_default();
-        *count += 1;
-        *count <= per_source
-    });
+    let data = rows_of(table, Some(per_source), |split| split == Split::Val)?;
     let plain = convert(model, Precision::F32, |meta| meta.calibration = ModelMeta::default().calibration)?;
     let detector = pollster::block_on(AnyDetector::open(DeviceChoice::Cpu, &plain))?;
     let judged = judge_with_bar(&data, &detector, &CALIBRATION_TIERS, false)?;
