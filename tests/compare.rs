@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
 use grnet::backend::Cpu;
-use grnet::train::compare::{Budget, Entrant, Inputs, Outcome, Protocol, Setting, Task, run, tables};
+use grnet::train::compare::{Budget, Entrant, Inputs, Outcome, Protocol, Setting, Task, page, run, tables};
 use grnet::train::degrade::{Tier, encode_jpeg};
 use grnet::train::layout::{self, Layout};
 use grnet::train::prepare::{PrepareConfig, prepare};
@@ -69,6 +69,21 @@ fn a_system_learns_three_classes_and_what_is_complete_is_not_done_again() {
     let table = tables::table(4, std::slice::from_ref(&first)).unwrap();
     assert!((table.rows[0].ours[0].unwrap() - 100.0 * raw.acc).abs() < 1e-9);
     assert_eq!(table.rows[1].ours[0], None);
+    page_shows_what_was_measured(&first, &table);
+}
+
+fn page_shows_what_was_measured(outcome: &Outcome, table: &tables::Table) {
+    let raw = &outcome.test["raw"];
+    // The corners enclose the area that the ranks give.
+    let area: f64 = raw.roc.windows(2).map(|p| (p[1].0 - p[0].0) * (p[0].1 + p[1].1) / 2.0).sum();
+    assert!((area - raw.auc.unwrap()).abs() < 1e-9, "{area} {:?}", raw.auc);
+    assert_eq!(raw.reliability.iter().map(|bin| bin.count).sum::<usize>(), 9);
+    let html = page::page(std::slice::from_ref(table), std::slice::from_ref(outcome), "grnet compare <here>").unwrap();
+    assert!(html.contains("grnet compare &lt;here&gt;") && html.contains("3840 pictures"));
+    assert!(html.contains("<td>80.76</td>") && html.contains(&format!("<td>{:.2}</td>", 100.0 * raw.acc)));
+    // Bars for each of four columns; ROC and reliability for the three that are degradations.
+    assert_eq!(html.matches("<svg").count(), 4 + 2 * 3);
+    assert!(!html.contains("<script") && !html.contains("src=") && !html.contains("href="));
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The paper's comparison: any [`System`] trained and measured on one pack with one budget, and the paper's tables with its
-//! numbers beside ours. [`data`] draws, [`learn`] trains, [`figures`] measures, [`tables`] writes.
+//! numbers beside ours. [`data`] draws, [`learn`] trains, [`figures`] measures, [`tables`] and [`page`] write.
 
 pub mod data;
 pub mod figures;
 pub mod learn;
+pub mod page;
 pub mod tables;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,6 +109,16 @@ impl Budget {
             let message = format!("expected a budget such as 3epochs, 9600pictures or 5min, found {text}");
             Error::new(ErrorKind::BadUsage, message)
         })
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Budget::Epochs(epochs) => write!(f, "{epochs} epochs"),
+            Budget::Pictures(count) => write!(f, "{count} pictures"),
+            Budget::Minutes(minutes) => write!(f, "{minutes} min"),
+        }
     }
 }
 
@@ -328,6 +340,7 @@ mod tests {
         assert_eq!(Budget::parse("3epochs").unwrap(), Budget::Epochs(3.0));
         assert_eq!(Budget::parse("9600 pictures").unwrap(), Budget::Pictures(9600));
         assert_eq!(Budget::parse("0.5min").unwrap(), Budget::Minutes(0.5));
+        assert_eq!(Budget::Epochs(2.5).to_string(), "2.5 epochs");
         for wrong in ["3", "-1min", "0pictures", "manyepochs"] {
             assert_eq!(Budget::parse(wrong).unwrap_err().kind(), ErrorKind::BadUsage, "{wrong}");
         }
