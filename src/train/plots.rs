@@ -92,6 +92,10 @@ fn curves(svg: &mut String, [title, across, up]: [&str; 3], of: &[Curve]) -> Dra
             .draw_series(LineSeries::new(points.iter().copied(), colour))?
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
+        // Lines with few points show them, and one alone would be no line at all.
+        if points.len() <= BINS {
+            chart.draw_series(points.iter().map(|point| Circle::new(*point, 2, colour.filled())))?;
+        }
     }
     // Lower right: there neither a useful ROC curve nor a sane reliability diagram has anything.
     let labels = &mut chart.configure_series_labels();
@@ -118,7 +122,7 @@ const GAP_PX: u32 = 8;
 const NAMES_PX: u32 = 190;
 
 fn paint_bars(svg: &mut String, title: &str, names: &[String], series: &[Bars]) -> Drawn {
-    let height = 90 + names.len() as u32 * (series.len() as u32 * BAR_PX + GAP_PX);
+    let height = 100 + names.len() as u32 * (series.len() as u32 * BAR_PX + GAP_PX);
     let root = SVGBackend::with_string(svg, (620, height)).into_drawing_area();
     root.fill(&WHITE)?;
     // From the top down, as the names stand in a table.
@@ -126,35 +130,37 @@ fn paint_bars(svg: &mut String, title: &str, names: &[String], series: &[Bars]) 
         .caption(title, ("sans-serif", 16))
         .margin(8)
         .margin_right(46)
+        .margin_bottom(28)
         .x_label_area_size(24)
         .y_label_area_size(NAMES_PX)
         .build_cartesian_2d(0.0..100.0, names.len() as f64..0.0)?;
     chart.configure_mesh().disable_y_mesh().disable_y_axis().y_labels(0).draw()?;
-    let left = |vertical| Pos::new(HPos::Left, vertical);
-    let text = ("sans-serif", 12).into_font();
+    let font = ("sans-serif", 12).into_font();
+    let write = |text: &str, at: (i32, i32), side: HPos| {
+        let style = font.color(&BLACK).pos(Pos::new(side, VPos::Center));
+        root.draw(&Text::new(text.to_string(), at, style))
+    };
     for (row, name) in names.iter().enumerate() {
         let (x, y) = chart.plotting_area().map_coordinate(&(0.0, row as f64 + 0.5));
-        let style = text.color(&BLACK).pos(Pos::new(HPos::Right, VPos::Center));
-        root.draw(&Text::new(name.as_str(), (x - 6, y), style))?;
+        write(name, (x - 6, y), HPos::Right)?;
     }
     let thickness = 0.9 / series.len().max(1) as f64;
     for (index, (label, values)) in series.iter().enumerate() {
-        let colour = Palette99::pick(index).mix(0.75);
+        let colour = Palette99::pick(index).mix(0.75).filled();
         let rows = values.iter().enumerate().filter_map(|(row, value)| Some((row, (*value)?)));
         let from = |row: usize| row as f64 + 0.05 + index as f64 * thickness;
-        chart
-            .draw_series(rows.clone().map(|(row, value)| {
-                Rectangle::new([(0.0, from(row)), (value, from(row) + thickness)], colour.filled())
-            }))?
-            .label(*label)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
+        chart.draw_series(
+            rows.clone().map(|(row, value)| Rectangle::new([(0.0, from(row)), (value, from(row) + thickness)], colour)),
+        )?;
         for (row, value) in rows {
             let (x, y) = chart.plotting_area().map_coordinate(&(value, from(row) + thickness / 2.0));
-            root.draw(&Text::new(format!("{value:.1}"), (x + 3, y), text.color(&BLACK).pos(left(VPos::Center))))?;
+            write(&format!("{value:.1}"), (x + 3, y), HPos::Left)?;
         }
+        // Below the axis, where there are no bars to cover.
+        let (x, y) = ((NAMES_PX + 90 * index as u32) as i32, height as i32 - 18);
+        root.draw(&Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour))?;
+        write(label, (x + 18, y), HPos::Left)?;
     }
-    let labels = &mut chart.configure_series_labels();
-    labels.position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.8)).draw()?;
     root.present()?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::train::plots::{self, Curve, Points};
 
 const STYLE: &str = "body{font:16px/1.45 system-ui,sans-serif;max-width:76rem;margin:1.5rem auto;padding:0 1rem;color:#1b1b1f;\
     background:#fff}table{border-collapse:collapse;margin:.8rem 0}th,td{padding:.2rem .6rem;border-bottom:1px solid #ccc;\
-    text-align:left;font-variant-numeric:tabular-nums}figure{display:inline-block;margin:.4rem}svg{max-width:100%;height:auto}\
+    text-align:left;font-variant-numeric:tabular-nums}figure{display:inline-block;margin:.4rem;vertical-align:top}svg{max-width:100%;height:auto}\
     .wide{overflow-x:auto}code{overflow-wrap:anywhere}";
 
 /// The page of some tables and all outcomes behind them; `command` is what made them.
