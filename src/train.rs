@@ -15,6 +15,7 @@ pub mod config;
 pub mod curves;
 pub mod degrade;
 pub mod eval;
+pub mod examined;
 pub mod export;
 pub mod forge;
 pub mod guided;
