@@ -144,7 +144,7 @@ fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -
 }
 
 /// The photo's band is that of its worst face; the order of the bands from best to worst is fixed here.
-fn summarise(report: &mut Report) {
+pub(crate) fn summarise(report: &mut Report) {
     let severity = |band: Band| match band {
         Band::NotAssessed => 0,
         Band::NoSignsFound => 1,

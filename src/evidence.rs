@@ -161,12 +161,18 @@ pub fn html(report: &Report, pictures: &[Option<FacePictures>], failure: Option<
     add_table(&mut body, &computation(report));
     body += "</section>\n<h2>Report as JSON</h2>\n";
     add(&mut body, format_args!("{JSON_START}{}{JSON_END}\n", escaped(&json(report)?)));
-    Ok(format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>grnet report: {name}</title>\n\
+    Ok(document(&format!("grnet report: {}", report.file.name), STYLE, &body))
+}
+
+/// A page that asks for nothing outside itself and runs no script; `title` is text, `body` is HTML.
+pub(crate) fn document(title: &str, style: &str, body: &str) -> String {
+    let title = escaped(title);
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
-        <style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
-    ))
+        <style>{style}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
 }
 
 fn add(text: &mut String, part: std::fmt::Arguments<'_>) {
@@ -253,7 +259,7 @@ fn computation(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// Text as it stands in HTML, in attributes too.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -7,12 +7,21 @@ use std::sync::atomic::AtomicBool;
 
 use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
-use grnet::backend::Cpu;
-use grnet::train::compare::{Budget, Entrant, Inputs, Outcome, Protocol, Setting, Task, run, tables};
+use grnet::backend::{Cpu, DeviceChoice};
+use grnet::input::{resize, whole_square};
+use grnet::photo::{Limits, decode};
+use grnet::report::Reason;
+use grnet::train::compare::{
+    Budget, Entrant, Inputs, Kept, Outcome, Protocol, Setting, Task, kept_models, page, run, tables,
+};
 use grnet::train::degrade::{Tier, encode_jpeg};
+use grnet::train::eval::judge;
+use grnet::train::examined;
 use grnet::train::layout::{self, Layout};
+use grnet::train::picture_grid::{self, GUTTER_PX};
 use grnet::train::prepare::{PrepareConfig, prepare};
-use grnet::train::system::{Competitor, Front, Streams, System};
+use grnet::train::system::{Competitor, Front, Streams, System, class_probabilities};
+use grnet::train::table::parse_table;
 
 /// A pack of flat grey pictures with a little texture; fakes of generator `a` are darker, of `b` brighter.
 fn make_pack(name: &str) -> PathBuf {
@@ -69,6 +78,21 @@ fn a_system_learns_three_classes_and_what_is_complete_is_not_done_again() {
     let table = tables::table(4, std::slice::from_ref(&first)).unwrap();
     assert!((table.rows[0].ours[0].unwrap() - 100.0 * raw.acc).abs() < 1e-9);
     assert_eq!(table.rows[1].ours[0], None);
+    page_shows_what_was_measured(&first, &table);
+}
+
+fn page_shows_what_was_measured(outcome: &Outcome, table: &tables::Table) {
+    let raw = &outcome.test["raw"];
+    // The corners enclose the area that the ranks give.
+    let area: f64 = raw.roc.windows(2).map(|p| (p[1].0 - p[0].0) * (p[0].1 + p[1].1) / 2.0).sum();
+    assert!((area - raw.auc.unwrap()).abs() < 1e-9, "{area} {:?}", raw.auc);
+    assert_eq!(raw.reliability.iter().map(|bin| bin.count).sum::<usize>(), 9);
+    let html = page::page(std::slice::from_ref(table), std::slice::from_ref(outcome), "grnet compare <here>").unwrap();
+    assert!(html.contains("grnet compare &lt;here&gt;") && html.contains("3840 pictures"));
+    assert!(html.contains("<td>80.76</td>") && html.contains(&format!("<td>{:.2}</td>", 100.0 * raw.acc)));
+    // Bars for each of four columns; ROC and reliability for the three that are degradations.
+    assert_eq!(html.matches("<svg").count(), 4 + 2 * 3);
+    assert!(!html.contains("<script") && !html.contains("src=") && !html.contains("href="));
 }
 
 #[test]
@@ -87,6 +111,38 @@ fn the_file_of_a_system_gives_the_same_network_again() {
         Competitor::<Cpu>::from_bytes(b"nothing", &device).map(|_| ()).unwrap_err().kind(),
         ErrorKind::BadWeights
     );
+}
+
+#[test]
+fn a_kept_model_is_shown_and_examined() {
+    let folder = make_pack("kept");
+    let system = System::AmtenNet(Front::Constrained);
+    let entrant = Entrant { system, task: Task::Binary, setting: Setting::Common };
+    go(&folder, "out", entrant, &protocol(64)).unwrap();
+    let kept = kept_models(&folder.join("out"), &System::front_ends()).unwrap();
+    assert_eq!(kept.iter().map(Kept::describe).collect::<Vec<_>>(), ["amtennet-constrained, binary, common settings"]);
+    let device = Default::default();
+    let photo = include_bytes!("pictures/astronaut.jpg");
+    let whole = whole_square(&decode(photo, &Limits::default()).unwrap().pixels);
+    let grid = picture_grid::features::<Autodiff<Cpu>>(std::slice::from_ref(&whole), &kept, 64, &device).unwrap();
+    assert_eq!((grid.height, grid.width), (64 + 2 * GUTTER_PX, 2 * 64 + 3 * GUTTER_PX));
+    let cell: Vec<u8> = (0..64 * 64).map(|i| grid.pixel(GUTTER_PX + i / 64, 64 + 2 * GUTTER_PX + i % 64)[1]).collect();
+    assert!(cell.iter().max() > cell.iter().min(), "nothing of the face speaks for the decision");
+
+    // `grnet eval` says of a picture what the network says of its crop.
+    std::fs::write(folder.join("astronaut.jpg"), photo).unwrap();
+    let table = &b"path,label,crop\nastronaut.jpg,0,whole\nnone.jpg,0,whole\n"[..];
+    let rows = parse_table(table, "table").unwrap();
+    let examined = examined::open(DeviceChoice::Cpu, &kept[0].bytes).unwrap();
+    let judged = judge(&folder, &rows, &*examined, &[Tier::Raw], false, |_, _| {}).unwrap();
+    let (competitor, _) = Competitor::<Cpu>::from_bytes(&kept[0].bytes, &device).unwrap();
+    let crop = resize(&whole, 64, 64).unwrap();
+    let p_fake = 1.0 - class_probabilities(&competitor, &[crop], 1, &device)[0][0];
+    assert!((judged[0].p_fake.unwrap() - p_fake).abs() < 1e-6);
+    assert_eq!((judged[1].p_fake, judged[1].reason), (None, Some(Reason::Unreadable)));
+    let refused = |choice, bytes: &[u8]| examined::open(choice, bytes).map(|_| ()).unwrap_err().kind();
+    assert_eq!(refused(DeviceChoice::Cuda, &kept[0].bytes), ErrorKind::Unsupported);
+    assert_eq!(refused(DeviceChoice::Cpu, b"nothing"), ErrorKind::BadWeights);
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! `grnet prepare`, `grnet train`, `grnet eval`, `grnet export` and `grnet compare`: options, progress on the terminal, Ctrl-C.
+//! `grnet prepare`, `grnet train`, `grnet eval`, `grnet export`, `grnet compare` and `grnet figure`: options, progress on the terminal, Ctrl-C.
 
 pub mod compare;
 pub mod eval;
+pub mod figure;
 
 use std::fs;
 use std::io::IsTerminal;
@@ -41,6 +42,8 @@ pub enum TrainCommand {
     Export(ExportArgs),
     /// Train and measure the systems of the paper's tables on the same data with the same budget
     Compare(compare::CompareArgs),
+    /// Draw the paper's pictures of residuals and of what front ends let through
+    Figure(figure::FigureArgs),
 }
 
 /// Runs one of them.
@@ -54,6 +57,7 @@ pub fn run_command(command: &TrainCommand) -> Result<()> {
         TrainCommand::Eval(args) => eval::run(args),
         TrainCommand::Export(args) => run_export(args),
         TrainCommand::Compare(args) => compare::run(args),
+        TrainCommand::Figure(args) => figure::run(args),
     }
 }
 

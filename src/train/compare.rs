@@ -1,12 +1,14 @@
 //! The paper's comparison: any [`System`] trained and measured on one pack with one budget, and the paper's tables with its
-//! numbers beside ours. [`data`] draws, [`learn`] trains, [`figures`] measures, [`tables`] writes.
+//! numbers beside ours. [`data`] draws, [`learn`] trains, [`figures`] measures, [`tables`] and [`page`] write.
 
 pub mod data;
 pub mod figures;
 pub mod learn;
+pub mod page;
 pub mod tables;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,6 +112,16 @@ impl Budget {
     }
 }
 
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Budget::Epochs(epochs) => write!(f, "{epochs} epochs"),
+            Budget::Pictures(count) => write!(f, "{count} pictures"),
+            Budget::Minutes(minutes) => write!(f, "{minutes} min"),
+        }
+    }
+}
+
 /// What is the same for all systems of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Protocol {
@@ -142,6 +154,10 @@ impl Entrant {
         out.join(self.task.name()).join(self.system.name()).join(self.setting.name())
     }
 }
+
+/// The files of a run.
+const OUTCOME_FILE: &str = "outcome.json";
+const MODEL_FILE: &str = "model.safetensors";
 
 /// What came of a run; `outcome.json` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -236,7 +252,7 @@ pub fn run<B: AutodiffBackend>(
     watch: &mut Watch,
 ) -> Result<Outcome> {
     let folder = entrant.folder(&inputs.out);
-    let path = folder.join("outcome.json");
+    let path = folder.join(OUTCOME_FILE);
     if let Some(outcome) = read_outcome(&path)? {
         let same = outcome.protocol == *protocol && outcome.data_sha256 == inputs.data_sha256;
         let message = || format!("expected the outcome of this protocol and data, found another in {}", path.display());
@@ -277,10 +293,7 @@ pub fn run<B: AutodiffBackend>(
         test,
         cross,
     };
-    write_atomically(
-        &folder.join("model.safetensors"),
-        &learnt.competitor.to_bytes(&classes.names, protocol.side_px)?,
-    )?;
+    write_atomically(&folder.join(MODEL_FILE), &learnt.competitor.to_bytes(&classes.names, protocol.side_px)?)?;
     let text = serde_json::to_string_pretty(&outcome)
         .map_err(|e| Error::caused(ErrorKind::Internal, "an outcome as JSON", e))?;
     // Last, so that a folder with an outcome is complete.
@@ -297,6 +310,50 @@ fn read_outcome(path: &Path) -> Result<Option<Outcome>> {
     let outcome = serde_json::from_str(&text)
         .map_err(|e| Error::caused(ErrorKind::BadData, format!("expected an outcome in {}", path.display()), e))?;
     Ok(Some(outcome))
+}
+
+/// A model that a comparison kept.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// What came of its run.
+    pub outcome: Outcome,
+    /// Its file.
+    pub bytes: Vec<u8>,
+}
+
+impl Kept {
+    /// System, task and settings, for people.
+    pub fn describe(&self) -> String {
+        let Outcome { system, task, setting, .. } = &self.outcome;
+        format!("{system}, {}, {} settings", task.name(), setting.name())
+    }
+}
+
+/// The models that a comparison kept in the folder `out`: of each system the one that did better on the validation rows,
+/// of several classes where there is one, else of two. Systems without a complete run are left out.
+///
+/// # Errors
+/// `Io` for files that cannot be read, `BadData` for an outcome that is none.
+pub fn kept_models(out: &Path, systems: &[System]) -> Result<Vec<Kept>> {
+    let mut kept = Vec::new();
+    for system in systems {
+        for task in [Task::Multi, Task::Binary] {
+            let mut found = Vec::new();
+            for setting in [Setting::Authors, Setting::Common] {
+                let folder = Entrant { system: *system, task, setting }.folder(out);
+                found.extend(read_outcome(&folder.join(OUTCOME_FILE))?.map(|outcome| (outcome, folder)));
+            }
+            let better = found.into_iter().max_by(|a, b| a.0.validation_acc.total_cmp(&b.0.validation_acc));
+            if let Some((outcome, folder)) = better {
+                let path = folder.join(MODEL_FILE);
+                let bytes = fs::read(&path)
+                    .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), e))?;
+                kept.push(Kept { outcome, bytes });
+                break;
+            }
+        }
+    }
+    Ok(kept)
 }
 
 /// The entrants that the tables need, each once, in the order of the tables; `systems` (if any) restricts them.
@@ -328,6 +385,7 @@ mod tests {
         assert_eq!(Budget::parse("3epochs").unwrap(), Budget::Epochs(3.0));
         assert_eq!(Budget::parse("9600 pictures").unwrap(), Budget::Pictures(9600));
         assert_eq!(Budget::parse("0.5min").unwrap(), Budget::Minutes(0.5));
+        assert_eq!(Budget::Epochs(2.5).to_string(), "2.5 epochs");
         for wrong in ["3", "-1min", "0pictures", "manyepochs"] {
             assert_eq!(Budget::parse(wrong).unwrap_err().kind(), ErrorKind::BadUsage, "{wrong}");
         }

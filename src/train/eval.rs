@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::calibrate::FACE_PX;
 use super::degrade::{Step, Tier, encode_jpeg, encode_webp};
+use super::examined::Examined;
 use super::metrics::{self, Confusion, Scored};
 use super::rng::{Stream, at, chance};
 use super::table::{Crop, FAKE, REAL, Row, UNKNOWN};
@@ -152,7 +153,7 @@ pub fn degraded_file(bytes: &[u8], tier: Tier, odd: bool) -> Result<Vec<u8>> {
 pub fn judge(
     base: &Path,
     rows: &[Row],
-    detector: &AnyDetector,
+    detector: &dyn Examined,
     tiers: &[Tier],
     cropped: bool,
     mut progress: impl FnMut(usize, usize),
@@ -171,7 +172,7 @@ pub fn judge(
             })
             .collect::<Result<_>>()?;
         for ((row, tier), prepared) in chunk.iter().zip(&prepared) {
-            let report = pollster::block_on(detector.judge(prepared))?;
+            let report = detector.report(prepared)?;
             let decided = |face: &&Face| face.p_fake.is_some() && face.p_fake == report.p_fake;
             judged.push(Judged {
                 row: *row,

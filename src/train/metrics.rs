@@ -2,7 +2,7 @@
 //! values (`tests/golden/metrics.py`).
 
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::rng::TrainRng;
 
@@ -63,6 +63,15 @@ pub fn roc(scores: &[Scored]) -> Vec<RocPoint> {
         points.push(RocPoint { threshold: tied[0].0, fpr: flagged_reals / reals, tpr: flagged_fakes / fakes });
     }
     points
+}
+
+/// The corners of a ROC curve, (share of reals flagged, share of fakes flagged): the same line with fewer points.
+pub fn roc_corners(points: &[RocPoint]) -> Vec<(f64, f64)> {
+    let straight = |at: usize| match points.get(at.wrapping_sub(1)..at + 2) {
+        Some([a, b, c]) => (a.fpr == b.fpr && b.fpr == c.fpr) || (a.tpr == b.tpr && b.tpr == c.tpr),
+        _ => false,
+    };
+    points.iter().enumerate().filter(|(at, _)| !straight(*at)).map(|(_, point)| (point.fpr, point.tpr)).collect()
 }
 
 /// Equal error rate: where the share of missed fakes equals that of flagged reals, between points by straight lines.
@@ -169,7 +178,7 @@ pub fn calibration_error(scores: &[Scored], bins: usize) -> Option<f64> {
 }
 
 /// One bin of a reliability diagram.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
     /// Pictures in the bin.
     pub count: usize,

@@ -383,7 +383,10 @@ impl<B: Backend> Competitor<B> {
     }
 
     /// What a network with a front end is given: the picture, or for MTE the guided residual, both on 0..255.
-    fn before_front(&self, unit: Tensor<B, 4>) -> Tensor<B, 4> {
+    ///
+    /// # Shapes
+    /// `unit`, R G B on 0..1: `[n, 3, side, side] -> [n, 3, side, side]`
+    pub fn before_front(&self, unit: Tensor<B, 4>) -> Tensor<B, 4> {
         if self.uses_mte() {
             return mte::tensor::residual(unit, &self.mte).mul_scalar(255.0);
         }
@@ -476,10 +479,9 @@ impl<B: Backend> Competitor<B> {
     pub fn from_bytes(bytes: &[u8], device: &B::Device) -> Result<(Self, SystemMeta)> {
         let bad =
             |what: String| Error::new(ErrorKind::BadWeights, format!("expected a file of a compared system: {what}"));
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(e.to_string()))?;
-        let document = header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY));
+        let document = system_document(bytes).map_err(|e| bad(e.to_string()))?;
         let document = document.ok_or_else(|| bad(format!("found none under `{METADATA_KEY}`")))?;
-        let meta: SystemMeta = serde_json::from_str(document).map_err(|e| bad(e.to_string()))?;
+        let meta: SystemMeta = serde_json::from_str(&document).map_err(|e| bad(e.to_string()))?;
         if meta.format != FORMAT {
             return Err(bad(format!("of format {FORMAT}, found {}", meta.format)));
         }
@@ -511,6 +513,18 @@ pub struct SystemMeta {
     pub residual_gain: f64,
     /// The guided filter, of systems that have one.
     pub mte: GuidedFilterConfig,
+}
+
+impl SystemMeta {
+    /// Whether a file says that it holds a compared system, whatever else may be wrong with it.
+    pub fn is_in(bytes: &[u8]) -> bool {
+        system_document(bytes).is_ok_and(|document| document.is_some())
+    }
+}
+
+fn system_document(bytes: &[u8]) -> std::result::Result<Option<String>, safetensors::SafeTensorError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    Ok(header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY)).cloned())
 }
 
 /// A module with start values drawn by `scheme`, every tensor from its own stream of `seed` (burn draws them from one

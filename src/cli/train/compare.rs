@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use super::{DeviceOption, cannot_read, commit, pack_of, stop_on_ctrl_c, style};
 use crate::backend::{TrainJob, train_on};
 use crate::train::checkpoint::write_atomically;
-use crate::train::compare::{self, Budget, Entrant, Inputs, Outcome, Protocol, Setting, entrants, tables};
+use crate::train::compare::{self, Budget, Entrant, Inputs, Outcome, Protocol, Setting, entrants, page, tables};
 use crate::train::degrade::Tier;
 use crate::train::system::System;
 use crate::{Error, ErrorKind, Result};
@@ -120,7 +120,12 @@ fn summary(outcome: &Outcome) -> String {
     )
 }
 
-/// `tables.md`, `tables.json` and `table-N.csv`.
+/// The command line as it would be typed, whatever the path of the program.
+fn command() -> String {
+    std::iter::once("grnet".to_string()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
+}
+
+/// `tables.md`, `tables.json`, `table-N.csv` and `page.html`.
 fn write_tables(args: &CompareArgs, outcomes: &[Outcome]) -> Result<()> {
     let tables = args.tables.iter().map(|number| tables::table(*number, outcomes)).collect::<Result<Vec<_>>>()?;
     let markdown: Vec<String> = tables.iter().map(|table| table.markdown()).collect();
@@ -128,6 +133,7 @@ fn write_tables(args: &CompareArgs, outcomes: &[Outcome]) -> Result<()> {
     for table in &tables {
         write_atomically(&args.out.join(format!("table-{}.csv", table.number)), &table.csv()?)?;
     }
+    write_atomically(&args.out.join("page.html"), page::page(&tables, outcomes, &command())?.as_bytes())?;
     let json = serde_json::to_string_pretty(&tables)
         .map_err(|e| Error::caused(ErrorKind::Internal, "the tables as JSON", e))?;
     write_atomically(&args.out.join("tables.json"), format!("{json}\n").as_bytes())

@@ -13,6 +13,7 @@ use crate::train::calibrate;
 use crate::train::checkpoint::write_atomically;
 use crate::train::degrade::Tier;
 use crate::train::eval::{By, Evaluation, Judged, changes, evaluate, fit_gate, judge};
+use crate::train::examined::{self, Examined};
 use crate::train::export::convert;
 use crate::train::layout::{self, Dataset, Layout};
 use crate::train::plots;
@@ -26,7 +27,7 @@ pub struct EvalArgs {
     /// Table of pictures (path,label,source,generator,group,split[,crop][,set], paths relative to it), or a data set's folder
     #[arg(long)]
     data: PathBuf,
-    /// Model file [default: the shipped weights/grnet.safetensors]
+    /// Model file, or that of a system of `grnet compare` [default: the shipped weights/grnet.safetensors]
     #[arg(long)]
     model: Option<PathBuf>,
     /// Also say how many verdicts change against this model file
@@ -92,16 +93,15 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let rows = &data.rows;
     let model = cli::read_model(args.model.as_deref())?;
     let other = args.against.as_deref().map(|path| cli::read_model(Some(path))).transpose()?;
-    let detector = pollster::block_on(AnyDetector::open(args.device.into(), &model))?;
-    let judged = judge_with_bar(&data, &detector, &tiers, args.cropped)?;
-    let thresholds = ModelFile::parse(&model)?.meta.thresholds;
-    let evaluation = evaluate(rows, &judged, &by, detector.model_info(), thresholds);
+    let detector = examined::open(args.device.into(), &model)?;
+    let judged = judge_with_bar(&data, &*detector, &tiers, args.cropped)?;
+    let evaluation = evaluate(rows, &judged, &by, detector.model_info(), detector.thresholds());
     print!("{}", evaluation.text());
     list_not_assessed(&evaluation);
     if let Some(other) = other {
-        let other = pollster::block_on(AnyDetector::open(args.device.into(), &other))?;
+        let other = examined::open(args.device.into(), &other)?;
         let name = other.model_info().name;
-        for change in changes(&judged, &judge_with_bar(&data, &other, &tiers, args.cropped)?) {
+        for change in changes(&judged, &judge_with_bar(&data, &*other, &tiers, args.cropped)?) {
             println!("{:<7} against {name}: {}", change.degrade, change.text());
         }
     }
@@ -135,7 +135,7 @@ fn rows_of(path: &Path, per_source: Option<usize>, wanted: impl Fn(Split) -> boo
     Ok(data)
 }
 
-fn judge_with_bar(data: &Dataset, detector: &AnyDetector, tiers: &[Tier], cropped: bool) -> Result<Vec<Judged>> {
+fn judge_with_bar(data: &Dataset, detector: &dyn Examined, tiers: &[Tier], cropped: bool) -> Result<Vec<Judged>> {
     let bar = ProgressBar::new(0);
     bar.set_style(style("judging {wide_bar} {pos}/{len} {per_sec}, {eta} left"));
     let judged = judge(&data.base, &data.rows, detector, tiers, cropped, |done, all| {

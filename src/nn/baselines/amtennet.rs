@@ -28,6 +28,9 @@ pub const RECIPE: Recipe = Recipe {
     source: "released solver, on one device; normalisation averages with momentum 0.1, because Caffe's 0.001 is bias-corrected",
 };
 
+/// Convolutions, each with a ReLU behind it; the network has no other.
+pub const STAGES: usize = 4;
+
 /// Convolution, pooling, ReLU and then normalisation; no activation between the fully connected layers.
 #[derive(Module, Debug)]
 pub struct Backbone<B: Backend> {
@@ -65,12 +68,22 @@ impl<B: Backend> Backbone<B> {
     /// # Shapes
     /// `[n, channels_in, h, w] -> [n, classes]`
     pub fn forward(&self, residual: Tensor<B, 4>) -> Tensor<B, 2> {
-        let pooled = |conv: &Conv2d<B>, x| relu(caffe_max_pool(conv.forward(x)));
-        let x = self.bn4.forward(pooled(&self.conv4, residual));
-        let x = self.bn5.forward(pooled(&self.conv5, x));
-        let x = self.bn6.forward(pooled(&self.conv6, x));
-        let x = flat(pooled(&self.conv7, x));
-        self.fc2.forward(self.fc1.forward(self.fc0.forward(x)))
+        self.classify((0..STAGES).fold(residual, |x, index| relu(self.stage(index, x))))
+    }
+
+    /// One stage without the ReLU at its end; every other begins with the normalisation of what that gave.
+    fn stage(&self, index: usize, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let (conv, x) = match index {
+            0 => (&self.conv4, x),
+            1 => (&self.conv5, self.bn4.forward(x)),
+            2 => (&self.conv6, self.bn5.forward(x)),
+            _ => (&self.conv7, self.bn6.forward(x)),
+        };
+        caffe_max_pool(conv.forward(x))
+    }
+
+    fn classify(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {
+        self.fc2.forward(self.fc1.forward(self.fc0.forward(flat(x))))
     }
 }
 
@@ -92,6 +105,24 @@ impl<B: Backend> AmtenNet<B> {
     /// `[n, 3, h, w]` on 0..255 -> `[n, classes]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {
         self.net.forward(self.front.forward(x))
+    }
+
+    /// One of [`STAGES`] without the ReLU at its end, the first with the front end before it.
+    pub fn stage(&self, index: usize, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.net.stage(index, if index == 0 { self.front.forward(x) } else { x })
+    }
+
+    /// What follows the stages: `[n, c, h, w] -> [n, classes]`.
+    pub fn classify(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {
+        self.net.classify(x)
+    }
+
+    /// The same with running statistics in normalisation, even where gradients are computed.
+    pub fn frozen(mut self) -> Self {
+        for norm in [&mut self.net.bn4, &mut self.net.bn5, &mut self.net.bn6] {
+            norm.frozen = true;
+        }
+        self
     }
 
     /// Puts a constrained front end back on its constraint; to be called after every update.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data::{Classes, Exam};
 use crate::train::eval::BINS;
-use crate::train::metrics::{self, Scored};
+use crate::train::metrics::{self, Bin, Scored};
 use crate::train::pack::{Entry, Pack};
 use crate::train::rng::{Stream, at};
 use crate::train::table::FAKE;
@@ -41,6 +41,13 @@ pub struct Figures {
     pub ece: Option<f64>,
     /// Brier score of `p_fake`.
     pub brier: Option<f64>,
+    /// Corners of the ROC curve of `p_fake`: share of reals flagged, share of fakes flagged. Outcomes of earlier versions
+    /// have none.
+    #[serde(default)]
+    pub roc: Vec<(f64, f64)>,
+    /// Filled bins of the reliability diagram of `p_fake`. Outcomes of earlier versions have none.
+    #[serde(default)]
+    pub reliability: Vec<Bin>,
     /// `confusion[truth][called]`, in the order of the classes.
     pub confusion: Vec<Vec<usize>>,
     /// Accuracy by source.
@@ -88,6 +95,8 @@ impl Figures {
             tpr_at_fpr1: metrics::tpr_at_fpr(&scored, 0.01),
             ece: metrics::calibration_error(&scored, BINS),
             brier: metrics::brier(&scored),
+            roc: metrics::roc_corners(&metrics::roc(&scored)),
+            reliability: metrics::reliability(&scored, BINS),
             confusion,
             acc_by_source: means(entries.iter().map(|entry| entry.source.as_str()).zip(hits())),
             acc_by_class: means(exam.truth.iter().map(|truth| classes.names[*truth].as_str()).zip(hits())),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::figures::Figures;
 use super::{Outcome, Task};
 use crate::train::system::System;
 use crate::{Error, ErrorKind, Result};
@@ -62,7 +63,7 @@ fn layout(number: u8) -> (&'static str, usize, Vec<&'static str>) {
         3 => ("table_III", 1, vec!["jp60"]),
         4 => ("table_IV", 1, degraded),
         5 => ("table_V", 1, degraded),
-        _ => ("table_IX", 2, vec!["cross-data AUC"]),
+        _ => ("table_IX", 2, vec![CROSS]),
     }
 }
 
@@ -80,10 +81,7 @@ pub fn table(number: u8, outcomes: &[Outcome]) -> Result<Table> {
     for (index, system) in systems.into_iter().enumerate() {
         let line = printed_line(number, index, system, &printed);
         let figures = |row: &Value| (0..columns.len()).map(|at| row[names + at].as_f64()).collect();
-        let best = outcomes
-            .iter()
-            .filter(|outcome| outcome.task == task && outcome.system == system.name())
-            .max_by(|a, b| a.validation_acc.total_cmp(&b.validation_acc));
+        let best = better(outcomes, task, system);
         rows.push(Line {
             name: line.map_or_else(|| system.name(), |row| name_of(number, row)),
             paper: line.map_or_else(|| vec![None; columns.len()], figures),
@@ -93,6 +91,13 @@ pub fn table(number: u8, outcomes: &[Outcome]) -> Result<Table> {
     }
     let title = paper[key]["title"].as_str().unwrap_or_default().to_string();
     Ok(Table { number, title, columns, rows })
+}
+
+/// The outcome of a system with the setting that did better on the validation rows.
+pub fn better(outcomes: &[Outcome], task: Task, system: System) -> Option<&Outcome> {
+    let name = system.name();
+    let own = outcomes.iter().filter(|outcome| outcome.task == task && outcome.system == name);
+    own.max_by(|a, b| a.validation_acc.total_cmp(&b.validation_acc))
 }
 
 /// The paper's line of a system: by place, except in Table IX, which lists other people's systems as well.
@@ -131,23 +136,33 @@ fn note(outcome: &Outcome, system: System) -> String {
     format!("{}{start}", outcome.setting.name())
 }
 
+/// The column of Table IX.
+const CROSS: &str = "cross-data AUC";
+
+/// What a column was read from; the average of several has nothing of its own.
+pub fn measured<'a>(outcome: &'a Outcome, column: &str) -> Option<&'a Figures> {
+    if column == CROSS { outcome.cross.as_ref() } else { outcome.test.get(column) }
+}
+
 /// A figure in percent.
 fn figure(outcome: &Outcome, column: &str) -> Option<f64> {
-    let acc = |tier: &str| outcome.test.get(tier).map(|figures| 100.0 * figures.acc);
+    let acc = |tier: &str| measured(outcome, tier).map(|figures| 100.0 * figures.acc);
     match column {
         "average" => Some((acc("raw")? + acc("jp60")? + acc("me5")?) / 3.0),
-        "cross-data AUC" => outcome.cross.as_ref()?.auc.map(|auc| 100.0 * auc),
+        CROSS => measured(outcome, CROSS)?.auc.map(|auc| 100.0 * auc),
         tier => acc(tier),
     }
 }
 
 impl Table {
-    fn head(&self) -> Vec<String> {
+    /// The names of the columns.
+    pub fn head(&self) -> Vec<String> {
         let pairs = self.columns.iter().flat_map(|column| [format!("{column} (paper)"), format!("{column} (ours)")]);
         std::iter::once("method".to_string()).chain(pairs).chain(["setting".to_string()]).collect()
     }
 
-    fn cells(line: &Line) -> Vec<String> {
+    /// The cells of a line, as many as [`Table::head`] has.
+    pub fn cells(line: &Line) -> Vec<String> {
         let cell = |value: &Option<f64>| value.map_or(String::new(), |value| format!("{value:.2}"));
         let pairs = line.paper.iter().zip(&line.ours).flat_map(|(paper, ours)| [cell(paper), cell(ours)]);
         std::iter::once(line.name.clone()).chain(pairs).chain([line.note.clone()]).collect()

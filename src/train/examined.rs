@@ -1,0 +1,122 @@
+//! What `grnet eval` examines: a model of grnet as `detect` runs it, or the file of a system of the comparison behind the
+//! same decoding, face finding and cropping.
+
+use super::system::{Competitor, SystemMeta, class_probabilities};
+use crate::backend::{AnyDetector, Cpu, DeviceChoice};
+use crate::detector::{PrepareConfig, Prepared, band_of, summarise};
+use crate::photo::Limits;
+use crate::report::{ModelInfo, Reason, Report};
+use crate::weights::{ModelFile, ModelMeta, Thresholds, sha256_hex};
+use crate::{Error, ErrorKind, Result};
+
+/// Faces that go through a compared system together.
+const BATCH: usize = 16;
+
+/// Judges prepared photos.
+pub trait Examined {
+    /// What preparing a photo needs to know.
+    fn prepare_config(&self) -> PrepareConfig;
+    /// Judges the faces of a prepared photo.
+    ///
+    /// # Errors
+    /// `GpuLost` when a device fails to answer.
+    fn report(&self, prepared: &Prepared) -> Result<Report>;
+    /// Which model this is.
+    fn model_info(&self) -> ModelInfo;
+    /// Where its bands begin.
+    fn thresholds(&self) -> Thresholds;
+}
+
+impl Examined for AnyDetector {
+    fn prepare_config(&self) -> PrepareConfig {
+        AnyDetector::prepare_config(self)
+    }
+
+    fn report(&self, prepared: &Prepared) -> Result<Report> {
+        pollster::block_on(self.judge(prepared))
+    }
+
+    fn model_info(&self) -> ModelInfo {
+        AnyDetector::model_info(self)
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        self.meta().thresholds
+    }
+}
+
+/// A system of the comparison on the CPU. Its scores are as the network gives them: no calibration, no familiarity, and the
+/// thresholds of an uncalibrated model.
+pub struct SystemDetector {
+    competitor: Competitor<Cpu>,
+    meta: SystemMeta,
+    id: String,
+}
+
+impl SystemDetector {
+    /// Loads the file of a compared system.
+    ///
+    /// # Errors
+    /// As [`Competitor::from_bytes`].
+    pub fn load(bytes: &[u8]) -> Result<Self> {
+        let (competitor, meta) = Competitor::from_bytes(bytes, &Default::default())?;
+        Ok(SystemDetector { competitor, meta, id: sha256_hex(bytes) })
+    }
+}
+
+impl Examined for SystemDetector {
+    fn prepare_config(&self) -> PrepareConfig {
+        PrepareConfig {
+            input_px: self.meta.side_px,
+            crop_margin: crate::input::CROP_MARGIN,
+            whole: false,
+            stability: false,
+            limits: Limits::default(),
+        }
+    }
+
+    fn report(&self, prepared: &Prepared) -> Result<Report> {
+        let mut report = Report { model: self.model_info(), backend: "cpu".into(), ..prepared.report.clone() };
+        let (faces, crops): (Vec<usize>, Vec<_>) =
+            prepared.crops.iter().enumerate().filter_map(|(face, crop)| Some((face, crop.clone()?))).unzip();
+        let rows = class_probabilities(&self.competitor, &crops, BATCH, &Default::default());
+        for (index, row) in faces.into_iter().zip(rows) {
+            let face = &mut report.faces[index];
+            let p_fake = 1.0 - row[0];
+            face.band = band_of(p_fake, self.thresholds());
+            face.reason = None;
+            face.p_fake = Some(p_fake);
+            face.classes = Some(row);
+        }
+        if report.reason != Some(Reason::Unreadable) {
+            summarise(&mut report);
+        }
+        Ok(report)
+    }
+
+    fn model_info(&self) -> ModelInfo {
+        ModelInfo { id: self.id.clone(), name: self.meta.system.clone(), input_px: self.meta.side_px as u32 }
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        ModelMeta::default().thresholds
+    }
+}
+
+/// Opens either kind of file. Systems of the comparison are judged on the CPU whatever a GPU could do.
+///
+/// # Errors
+/// `BadWeights` for a file of neither kind, `Unsupported` for a compared system on a GPU by name, otherwise as
+/// [`AnyDetector::open`].
+pub fn open(choice: DeviceChoice, bytes: &[u8]) -> Result<Box<dyn Examined>> {
+    if ModelFile::is_model(bytes) || !SystemMeta::is_in(bytes) {
+        return Ok(Box::new(pollster::block_on(AnyDetector::open(choice, bytes))?));
+    }
+    match choice {
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(SystemDetector::load(bytes)?)),
+        other => {
+            let message = format!("expected the device cpu for a system of the comparison, found {other:?}");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+    }
+}
