@@ -13,6 +13,7 @@ import {
   ENQUEUE,
   EVIDENCE,
   FETCH_PAGE,
+  STILL_ALLOWED,
   HELLO,
   LOOKUP,
   MODE,
@@ -121,8 +122,23 @@ export function start(engine) {
   async function fromEngine(message) {
     if (message.type === LOOKUP) return { ok: true, value: (await verdicts.get(message.key)) ?? null };
     if (message.type === FETCH_PAGE) return readInPage(message.job);
+    if (message.type === STILL_ALLOWED) return { ok: true, value: await stillAllowed(message.job) };
     await finish(message.job, message.outcome);
     return { ok: true };
+  }
+
+  /**
+   * The press of the toolbar button ends when its page is left, maybe while a job waits. A fetch without permission would
+   * tell the site the extension's address. A tab's address can be seen only where its page may be read.
+   * @param {Job} job
+   */
+  async function stillAllowed({ tabId, url }) {
+    try {
+      const tab = await tabs.get(tabId);
+      return Boolean(tab.url) && new URL(/** @type {string} */ (tab.url)).origin === new URL(url).origin;
+    } catch {
+      return false; // the tab was closed
+    }
   }
 
   /** @param {Job} job */

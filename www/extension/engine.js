@@ -14,6 +14,7 @@ import {
   ENQUEUE,
   EVIDENCE,
   FETCH_PAGE,
+  STILL_ALLOWED,
   LOOKUP,
   PAGE_PICTURE,
   PREFER,
@@ -306,7 +307,7 @@ export class EngineHost {
    * @returns {Promise<Uint8Array<ArrayBuffer>>}
    */
   async #bytes(job) {
-    if (!PAGE_PICTURE.test(job.url) && (job.permitted || this.#activeTabFetch)) {
+    if (!PAGE_PICTURE.test(job.url) && (job.permitted || (this.#activeTabFetch && (await this.#stillAllowed(job))))) {
       try {
         return await fetchPicture(job.url);
       } catch (error) {
@@ -317,6 +318,12 @@ export class EngineHost {
     const answer = await this.#send({ to: BACKGROUND, type: FETCH_PAGE, job });
     if (!answer?.ok) throw coded('unreachable', answer?.error?.message ?? 'the page gave no picture');
     return unpack(answer.value);
+  }
+
+  /** @param {Job} job */
+  async #stillAllowed(job) {
+    const answer = await this.#send({ to: BACKGROUND, type: STILL_ALLOWED, job });
+    return answer?.ok === true && answer.value === true;
   }
 
   #modelFacts() {

@@ -10,6 +10,7 @@ import {
   DONE,
   EVIDENCE,
   FETCH_PAGE,
+  STILL_ALLOWED,
   HELLO,
   LOOKUP,
   MAX_ITEMS,
@@ -111,7 +112,7 @@ export function isFromExtensionPage(message) {
  * @returns {boolean}
  */
 export function isFromEngine(message) {
-  return message?.to === BACKGROUND && [DONE, LOOKUP, FETCH_PAGE].includes(message.type);
+  return message?.to === BACKGROUND && [DONE, LOOKUP, FETCH_PAGE, STILL_ALLOWED].includes(message.type);
 }
 
 /**

@@ -31,6 +31,8 @@ export const PREFER = 'prefer';
 export const DONE = 'done';
 export const LOOKUP = 'lookup';
 export const FETCH_PAGE = 'fetch-page';
+/** To the background: does the press of the toolbar button for this job's tab still hold? */
+export const STILL_ALLOWED = 'still-allowed';
 
 /** Addresses in `to`: where contexts share one bus, each must know its own mail. */
 export const BACKGROUND = 'background';
