@@ -100,9 +100,9 @@ pub const AUTO_SCAN_SHARE: f64 = 0.01;
 /// Band limits on the calibrated `p_fake`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// From here on `likely_fake`: at most 5 % of the untouched faces of any source of the validation split.
+    /// From here on `likely_fake`: at most 5 % of the untouched faces of the validation split.
     pub likely_fake: f64,
-    /// From here on flagged without being asked (extension): at most 1 % of them.
+    /// From here on flagged without being asked (extension): at most 1 % of the untouched faces of any source in it.
     pub auto_scan: f64,
     /// Below this `no_signs_found`; between the two `inconclusive`.
     pub no_signs: f64,
