@@ -1,5 +1,5 @@
 //! State dicts as `torch.save` writes them (`.pth`, `.pt`): the zip form, and the form before PyTorch 1.6. Reads tensors and
-//! runs nothing: see [`pickle`].
+//! runs nothing.
 
 mod pickle;
 
