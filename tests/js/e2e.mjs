@@ -25,6 +25,8 @@ const SCREENSHOTS = root('dist/screenshots');
 const PATIENCE_MS = 170_000;
 /** Decoding and resizing are the same code; networks on two backends differ in the order of their sums. */
 const TOLERANCE = 1e-3;
+/** The browser itself may look for a newer service worker when it likes: the two fixed scripts, with nothing of a photo. */
+const UPDATE_CHECK = ['GET /sw.js', 'GET /files.js'];
 
 const ARGS = [
   '--no-sandbox',
@@ -38,6 +40,8 @@ const ARGS = [
 let server, browser, url;
 /** Every request the server has seen, as `GET /path`. */
 let served;
+/** What the server was asked for from the `start`th request on, but for the browser's own look for a new version. */
+const asked = (start) => served.slice(start).filter((line) => !UPDATE_CHECK.includes(line));
 
 /** A server of the site on a free port. */
 async function serve() {
@@ -241,7 +245,7 @@ for (const build of ['cpu', 'gpu']) {
     await page.locator('input.heat').fill('40');
 
     await shoot(page, `result-${build}`);
-    assert.deepEqual(served.slice(servedWhenReady), [], 'no request to the server after loading');
+    assert.deepEqual(asked(servedWhenReady), [], 'no request to the server after loading');
     assert.equal(await page.textContent('#request-count'), '0');
     assert.deepEqual([...hosts], [new URL(url).host], 'no request to any other host, ever');
 
@@ -322,7 +326,8 @@ test('what a file says about itself is shown beside the verdict', async () => {
   const { provenance, p_fake: pFake } = await report(page);
   assert.deepEqual(provenance.marks.map(({ kind, value }) => [kind, value]), [['digital_source_type', 'trainedAlgorithmicMedia']]);
   assert.match(await page.textContent('.provenance dd'), /made by a trained model/);
-  assert.equal(pFake, native(PHOTO).p_fake, 'it is no part of the score');
+  // Browser and native program may round the last bit of a float differently; a mark that counted would do more.
+  assert.ok(Math.abs(pFake - native(PHOTO).p_fake) < 1e-6, 'it is no part of the score');
   await page.locator('.card').screenshot({ path: `${SCREENSHOTS}/provenance.png` });
   await context.close();
 });
@@ -334,7 +339,7 @@ test('the gallery: a sample is checked at a press, without a request', async () 
   const before = served.length;
   for (const index of [0, 1, 2, 3]) await page.locator('#samples button').nth(index).click();
   await bands(page, 4);
-  assert.deepEqual(served.slice(before), []);
+  assert.deepEqual(asked(before), []);
   assert.equal(await page.textContent('#request-count'), '0');
   await page.selectOption('#sort', 'score');
   await shoot(page, 'gallery');
@@ -500,7 +505,7 @@ test('the model is kept: a second visit does not fetch it again', async () => {
   const before = served.length;
   await page.reload();
   await ready(page);
-  const fetched = served.slice(before).filter((line) => !/sw\.js|files\.js/.test(line));
+  const fetched = asked(before);
   assert.deepEqual(fetched, [], 'nothing but the look for a newer version');
   await context.close();
 });
