@@ -36,6 +36,10 @@ struct Step {
 /// Learning rate, and so what Adam's first step moves a weight by.
 const RATE: f32 = 1e-3;
 
+/// Seed of the pictures, among those where no ReLU sits so near its edge that rounding flips it: then, with statistics of
+/// eight values a channel, even plain Rust differs by 2 % from itself on a picture that is 1e-7 brighter (seed 5).
+const SEED: u32 = 11;
+
 /// One step at 64 px, batch 2; `shift` is added to the first weight of a convolution.
 fn step<B: AutodiffBackend>(frozen: bool, shift: f32) -> Step {
     let device = Default::default();
@@ -51,7 +55,7 @@ fn step<B: AutodiffBackend>(frozen: bool, shift: f32) -> Step {
     .unwrap();
     network.set_frozen_norm(frozen);
     let shape = [2, 3, 64, 64];
-    let unit = batch_unit::<B::InnerBackend>(&pictures(&image_u8(shape, 5), shape), &device);
+    let unit = batch_unit::<B::InnerBackend>(&pictures(&image_u8(shape, SEED), shape), &device);
     let traces = residual(unit.clone(), &GuidedFilterConfig::default());
     let output = network.forward(&config, Tensor::from_inner(normalise(unit)), Tensor::from_inner(traces));
     let targets = Tensor::from_floats([[1.0, 0.0], [0.0, 1.0]], &device);
@@ -120,5 +124,5 @@ fn the_comparison_notices_one_weight() {
     let (torch, flex) = (step::<Autodiff<LibTorch>>(true, 0.5), step::<Autodiff<Cpu>>(true, 0.0));
     let [gradients, weights] = differences(&torch, &flex);
     println!("changed: gradients {gradients:?}, weights {weights:?}");
-    assert!(gradients.0 > 1e-2 && weights.0 > 0.1, "{gradients:?} {weights:?}");
+    assert!(gradients.0 > 0.02 && weights.0 > 0.5, "{gradients:?} {weights:?}");
 }
