@@ -110,12 +110,10 @@ fn gradients_and_one_step_equal_those_of_plain_rust() {
             torch.loss, flex.loss
         );
         assert!((torch.loss - flex.loss).abs() <= 1e-4 * flex.loss.abs(), "loss {} and {}", torch.loss, flex.loss);
-        assert!((torch.norm - flex.norm).abs() <= 1e-3 * flex.norm, "norm {} and {}", torch.norm, flex.norm);
-        // Measured: 3.5e-6 and 9e-4 frozen. Statistics of a batch of two, over as few as eight values in the last stage,
-        // magnify rounding; there the norm above is the sharper test.
-        let [most_gradients, most_weights] = if frozen { [1e-4, 1e-2] } else { [5e-2, 0.5] };
-        assert!(gradients.0 <= most_gradients, "gradients differ: {gradients:?}");
-        assert!(weights.0 <= most_weights, "weights differ: {weights:?}");
+        assert!((torch.norm - flex.norm).abs() <= 1e-4 * flex.norm, "norm {} and {}", torch.norm, flex.norm);
+        // Measured: gradients 5e-6 frozen, 1.2e-5 otherwise; weights 2e-3 and 0.01.
+        assert!(gradients.0 <= 2e-4, "gradients differ: {gradients:?}");
+        assert!(weights.0 <= 0.05, "weights differ: {weights:?}");
     }
 }
 
