@@ -36,6 +36,10 @@ struct Step {
 /// Learning rate, and so what Adam's first step moves a weight by.
 const RATE: f32 = 1e-3;
 
+/// Seed of the pictures, among those where no ReLU sits so near its edge that rounding flips it: then, with statistics of
+/// eight values a channel, even plain Rust differs by 2 % from itself on a picture that is 1e-7 brighter (seed 5).
+const SEED: u32 = 11;
+
 /// One step at 64 px, batch 2; `shift` is added to the first weight of a convolution.
 fn step<B: AutodiffBackend>(frozen: bool, shift: f32) -> Step {
     let device = Default::default();
@@ -51,7 +55,7 @@ fn step<B: AutodiffBackend>(frozen: bool, shift: f32) -> Step {
     .unwrap();
     network.set_frozen_norm(frozen);
     let shape = [2, 3, 64, 64];
-    let unit = batch_unit::<B::InnerBackend>(&pictures(&image_u8(shape, 5), shape), &device);
+    let unit = batch_unit::<B::InnerBackend>(&pictures(&image_u8(shape, SEED), shape), &device);
     let traces = residual(unit.clone(), &GuidedFilterConfig::default());
     let output = network.forward(&config, Tensor::from_inner(normalise(unit)), Tensor::from_inner(traces));
     let targets = Tensor::from_floats([[1.0, 0.0], [0.0, 1.0]], &device);
@@ -106,12 +110,10 @@ fn gradients_and_one_step_equal_those_of_plain_rust() {
             torch.loss, flex.loss
         );
         assert!((torch.loss - flex.loss).abs() <= 1e-4 * flex.loss.abs(), "loss {} and {}", torch.loss, flex.loss);
-        assert!((torch.norm - flex.norm).abs() <= 1e-3 * flex.norm, "norm {} and {}", torch.norm, flex.norm);
-        // Measured: 3.5e-6 and 9e-4 frozen. Statistics of a batch of two, over as few as eight values in the last stage,
-        // magnify rounding; there the norm above is the sharper test.
-        let [most_gradients, most_weights] = if frozen { [1e-4, 1e-2] } else { [5e-2, 0.5] };
-        assert!(gradients.0 <= most_gradients, "gradients differ: {gradients:?}");
-        assert!(weights.0 <= most_weights, "weights differ: {weights:?}");
+        assert!((torch.norm - flex.norm).abs() <= 1e-4 * flex.norm, "norm {} and {}", torch.norm, flex.norm);
+        // Measured: gradients 5e-6 frozen, 1.2e-5 otherwise; weights 2e-3 and 0.01.
+        assert!(gradients.0 <= 2e-4, "gradients differ: {gradients:?}");
+        assert!(weights.0 <= 0.05, "weights differ: {weights:?}");
     }
 }
 
@@ -120,5 +122,5 @@ fn the_comparison_notices_one_weight() {
     let (torch, flex) = (step::<Autodiff<LibTorch>>(true, 0.5), step::<Autodiff<Cpu>>(true, 0.0));
     let [gradients, weights] = differences(&torch, &flex);
     println!("changed: gradients {gradients:?}, weights {weights:?}");
-    assert!(gradients.0 > 1e-2 && weights.0 > 0.1, "{gradients:?} {weights:?}");
+    assert!(gradients.0 > 0.02 && weights.0 > 0.5, "{gradients:?} {weights:?}");
 }
