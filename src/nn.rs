@@ -15,8 +15,8 @@ pub mod resnet;
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use afm::{AttentionForm, Fusion, attend, fuse_plain};
@@ -119,9 +119,20 @@ impl<B: Backend> GrNet<B> {
 
     /// The trunks alone; the same shapes as [`GrNet::forward`].
     pub fn maps(&self, config: &GrNetConfig, rgb: Tensor<B, 4>, residual: Tensor<B, 4>) -> StreamMaps<B> {
+        self.maps_in(rgb.dtype(), config, rgb, residual)
+    }
+
+    /// The same computed in `kind`; see [`ResNet18::forward_in`].
+    pub fn maps_in(
+        &self,
+        kind: DType,
+        config: &GrNetConfig,
+        rgb: Tensor<B, 4>,
+        residual: Tensor<B, 4>,
+    ) -> StreamMaps<B> {
         StreamMaps {
-            spatial: self.spatial.forward(rgb),
-            residual: self.residual.forward(residual.mul_scalar(config.residual_gain)),
+            spatial: self.spatial.forward_in(kind, rgb),
+            residual: self.residual.forward_in(kind, residual.mul_scalar(config.residual_gain)),
         }
     }
 
@@ -139,10 +150,18 @@ impl<B: Backend> GrNet<B> {
         if config.fusion != Fusion::Afm {
             return fuse_plain(config.fusion, maps.spatial, maps.residual);
         }
-        let gamma = |param: &Param<Tensor<B, 1>>| config.attention_residual.then(|| param.val());
-        let spatial = attend(maps.spatial, config.attention, gamma(&self.gamma_s)).mul_scalar(config.w_spatial);
-        let residual = attend(maps.residual, config.attention, gamma(&self.gamma_r)).mul_scalar(1.0 - config.w_spatial);
+        let StreamMaps { spatial, residual } = self.attended(config, maps);
         fuse_plain(Fusion::Afm, spatial, residual)
+    }
+
+    /// Both streams' maps after attention and weighting, as AFM adds them.
+    fn attended(&self, config: &GrNetConfig, maps: StreamMaps<B>) -> StreamMaps<B> {
+        let gamma = |param: &Param<Tensor<B, 1>>| config.attention_residual.then(|| param.val());
+        let (spatial, residual) = (gamma(&self.gamma_s), gamma(&self.gamma_r));
+        StreamMaps {
+            spatial: attend(maps.spatial, config.attention, spatial).mul_scalar(config.w_spatial),
+            residual: attend(maps.residual, config.attention, residual).mul_scalar(1.0 - config.w_spatial),
+        }
     }
 
     /// Freezes (or unfreezes) the normalisation statistics of both streams.

@@ -47,7 +47,14 @@ fn make_pack(name: &str) -> PathBuf {
 
 fn protocol(pictures: u64) -> Protocol {
     let tiers = vec![Tier::Raw, Tier::Jp60, Tier::Me5];
-    Protocol { side_px: 64, budget: Budget::Pictures(pictures), seed: 3, tiers, per_source: 10 }
+    Protocol {
+        side_px: 64,
+        budget: Budget::Pictures(pictures),
+        seed: 3,
+        tiers,
+        per_source: 10,
+        validation_per_source: 10,
+    }
 }
 
 fn go(folder: &Path, out: &str, entrant: Entrant, protocol: &Protocol) -> grnet::Result<Outcome> {

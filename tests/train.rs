@@ -1,20 +1,26 @@
 //! Training end to end on tiny synthetic crops: it repeats, it resumes bit for bit, it refuses what cannot be trained on.
 #![cfg(feature = "train")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use burn::tensor::{DType, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
 use grnet::backend::Cpu;
+use grnet::nn::recipe::Scheme;
+use grnet::nn::resnet::ResNet18;
 use grnet::train::classes::Task;
 use grnet::train::config::{LearnConfig, TrainConfig};
 use grnet::train::degrade::encode_jpeg;
 use grnet::train::export::{convert, finish_model};
 use grnet::train::layout::{self, Layout};
+use grnet::train::optim::Adam;
 use grnet::train::prepare::{PrepareConfig, prepare};
 use grnet::train::run::{Ending, Event, Inputs, RunFolder, train};
 use grnet::train::start::Start;
+use grnet::train::system::started;
 use grnet::weights::{ModelFile, Precision, read_module};
 
 /// A fresh folder of a test.
@@ -128,6 +134,43 @@ fn a_model_can_be_the_start_of_another_run(model: &[u8], pack: &Path, folder: &P
     assert_eq!(found_network, network);
     let worst = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-6, "weights differ by {worst}");
+}
+
+/// Gradients of a trunk's parameters, by name.
+fn gradients(kind: DType) -> BTreeMap<String, Vec<f32>> {
+    type B = Autodiff<Cpu>;
+    let device = Default::default();
+    let mut trunk = started(ResNet18::<B>::new(&device), Scheme::He, 5).unwrap();
+    trunk.set_frozen_norm(true);
+    let wave = |shape: [usize; 4], step: f32| {
+        let values = (0..shape.iter().product()).map(|i| (i as f32 * step).sin()).collect::<Vec<f32>>();
+        Tensor::<B, 4>::from_data(TensorData::new(values, shape), &device)
+    };
+    let map = trunk.forward_in(kind, wave([1, 3, 32, 32], 0.13));
+    assert_eq!(map.dtype(), DType::F32);
+    let gradients = map.mul(wave([1, 512, 1, 1], 1.7)).sum().backward();
+    let mut adam = Adam::default();
+    let learn = LearnConfig { clip_norm: 0.0, weight_decay: 0.0, ..LearnConfig::default() };
+    adam.step::<B, _>(trunk, &gradients, 1e-3, &learn);
+    adam.first.iter().map(|(name, moment)| (name.clone(), moment.to_data().into_vec().unwrap())).collect()
+}
+
+#[test]
+fn trunks_in_bf16_learn_nearly_what_they_learn_in_f32() {
+    let (exact, short) = (gradients(DType::F32), gradients(DType::BF16));
+    assert!(exact.len() > 40 && exact.keys().eq(short.keys()));
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum::<f64>();
+    let mut lowest = (f64::INFINITY, "");
+    for (name, expected) in exact.iter().filter(|(_, values)| values.len() > 64) {
+        let found = &short[name];
+        let cosine = dot(expected, found) / (dot(expected, expected) * dot(found, found)).sqrt().max(1e-30);
+        if cosine < lowest.0 {
+            lowest = (cosine, name);
+        }
+    }
+    println!("lowest cosine {lowest:?}");
+    // Eight bits of mantissa: alike, but not the same; f32 twice would be 1.
+    assert!(lowest.0 > 0.95 && lowest.0 < 1.0 - 1e-7, "{lowest:?}");
 }
 
 #[test]

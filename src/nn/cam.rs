@@ -4,7 +4,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Bool, Tensor};
 
-use super::afm::{Fusion, attend};
+use super::afm::Fusion;
 use super::resnet::global_average;
 use super::{GrNet, GrNetConfig, StreamMaps};
 
@@ -21,7 +21,10 @@ impl<B: Backend> GrNet<B> {
 
     /// The map whose average is [`GrNet::fused_feature`], `[n, 512, h, w]` (1024 for concatenation).
     fn fused_map(&self, config: &GrNetConfig, maps: StreamMaps<B>) -> Tensor<B, 4> {
-        let StreamMaps { spatial, residual } = maps;
+        let StreamMaps { spatial, residual } = match config.fusion {
+            Fusion::Afm => self.attended(config, maps),
+            _ => maps,
+        };
         // Which stream's average is taken, channel by channel.
         let choose = |spatial_wins: fn(Tensor<B, 2>, Tensor<B, 2>) -> Tensor<B, 2, Bool>| {
             let wins = spatial_wins(global_average(spatial.clone()), global_average(residual.clone())).float();
@@ -30,13 +33,7 @@ impl<B: Backend> GrNet<B> {
             residual.clone() + (spatial.clone() - residual.clone()) * wins
         };
         match config.fusion {
-            Fusion::Afm => {
-                let gamma = |value: Tensor<B, 1>| config.attention_residual.then_some(value);
-                let spatial = attend(spatial, config.attention, gamma(self.gamma_s.val()));
-                let residual = attend(residual, config.attention, gamma(self.gamma_r.val()));
-                spatial.mul_scalar(config.w_spatial) + residual.mul_scalar(1.0 - config.w_spatial)
-            }
-            Fusion::Sum => spatial + residual,
+            Fusion::Afm | Fusion::Sum => spatial + residual,
             Fusion::Max => choose(Tensor::greater_equal),
             Fusion::Min => choose(Tensor::lower_equal),
             Fusion::Concat => Tensor::cat(vec![spatial, residual], 1),

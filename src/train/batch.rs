@@ -30,7 +30,8 @@ pub struct Batch {
     pub crops: Vec<Rgb8>,
     /// Class of each crop; 0 is real.
     pub labels: Vec<i32>,
-    /// How much of each place of the last feature map was made, 0..1, rows from the top; absent where that is not known.
+    /// How much of each place of the last feature map was made, 0..1, rows from the top; absent where that is not known,
+    /// and everywhere when no loss asks for it.
     pub maps: Vec<Option<Vec<f32>>>,
 }
 
@@ -57,7 +58,7 @@ impl BatchMaker {
         let made: Vec<Made> =
             (0..pairs as u64).into_par_iter().map(|slot| self.pair(step, slot, side_px)).collect::<Result<_>>()?;
         let mut labels = vec![0; pairs];
-        let mut maps = vec![Some(vec![0.0; places(side_px).pow(2)]); pairs];
+        let mut maps = vec![self.supervised().then(|| vec![0.0; places(side_px).pow(2)]); pairs];
         let (mut crops, mut fakes) = (Vec::new(), Vec::new());
         for pair in made {
             labels.push(pair.class);
@@ -67,6 +68,11 @@ impl BatchMaker {
         }
         crops.extend(fakes);
         Ok(Batch { step, crops, labels, maps })
+    }
+
+    /// Whether the loss asks for manipulation maps.
+    fn supervised(&self) -> bool {
+        self.config.learn.map_loss > 0.0
     }
 
     /// A real and a fake crop that went through the same draw of moves and degradations.
@@ -96,7 +102,7 @@ impl BatchMaker {
             moves.blank(input::resize(&seen, side_px, side_px)?)
         };
         let class = self.classes.of_making(pair.fake, self.pack.entries()) as i32;
-        let map = mask.map(|mask| map_of(&mask, &moves, places(side_px))).transpose()?;
+        let map = mask.filter(|_| self.supervised()).map(|mask| map_of(&mask, &moves, places(side_px))).transpose()?;
         Ok(Made { real: look(&real)?, fake: look(&fake)?, class, map })
     }
 }

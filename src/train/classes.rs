@@ -43,9 +43,8 @@ impl Classes {
         let mut names = ModelMeta::default().class_names;
         if task == Task::Generator {
             let learnt = |e: &&Entry| e.packed() && e.split == Split::Train && e.label == FAKE;
-            let left_out = |e: &&Entry| sampling.leave_out.iter().any(|name| *name == e.source || *name == e.generator);
             let found: BTreeSet<&str> =
-                entries.iter().filter(|e| learnt(e) && !left_out(e)).map(generator_of).collect();
+                entries.iter().filter(|e| learnt(e) && !sampling.leaves_out(e)).map(Entry::maker).collect();
             names.truncate(1);
             names.extend(found.into_iter().map(str::to_string));
             for (name, share) in [(SELF_BLENDED, sampling.self_blended), (UP_SAMPLED, sampling.up_sampled)] {
@@ -67,7 +66,7 @@ impl Classes {
 
     /// The class of a picture of the data.
     pub fn of_entry(&self, entry: &Entry) -> usize {
-        if entry.label == REAL { 0 } else { self.named(generator_of(entry)) }
+        if entry.label == REAL { 0 } else { self.named(entry.maker()) }
     }
 
     /// The class of a fake.
@@ -86,10 +85,6 @@ impl Classes {
             Task::Generator => self.names.iter().position(|known| known == name).unwrap_or(1),
         }
     }
-}
-
-fn generator_of(entry: &Entry) -> &str {
-    if entry.generator.is_empty() { &entry.source } else { &entry.generator }
 }
 
 #[cfg(test)]

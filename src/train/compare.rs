@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::write_atomically;
 use super::degrade::Tier;
 use super::pack::{MANIFEST_FILE, Pack};
-use super::system::System;
+use super::system::{System, class_probabilities};
 use super::table::Split;
 use crate::weights::sha256_hex;
 use crate::{Error, ErrorKind, Result};
@@ -133,8 +133,10 @@ pub struct Protocol {
     pub seed: u64,
     /// Degradations of the test rows; training rows and validation rows are never degraded.
     pub tiers: Vec<Tier>,
-    /// At most so many validation and test rows of each source.
+    /// At most so many test rows of each source.
     pub per_source: usize,
+    /// At most so many validation rows of each source.
+    pub validation_per_source: usize,
 }
 
 /// One run: which system, on which task, with which settings.
@@ -261,20 +263,21 @@ pub fn run<B: AutodiffBackend>(
     fs::create_dir_all(&folder)
         .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot make {}", folder.display()), e))?;
     let classes = Classes::of(inputs.pack.entries(), entrant.task)?;
-    let exam = |pack: &Pack, split, tier| Exam::new(pack, split, tier, &classes, protocol);
-    let validation = exam(&inputs.pack, Split::Val, Tier::Raw)?;
+    let validation = Exam::new(&inputs.pack, Split::Val, Tier::Raw, &classes, protocol)?;
     let drawing = Drawing::new(inputs.pack.clone(), &classes, protocol)?;
     let learnt = learn::learn::<B>(entrant, protocol, Arc::new(drawing), &validation, inputs, device, stop, watch)?;
-    let judge = |exam: &Exam, pack: &Pack| {
-        let rows = super::system::class_probabilities(&learnt.competitor, &exam.crops, learn::JUDGED_TOGETHER, device);
-        Figures::of(exam, pack, &rows, &classes)
+    let judged = learnt.competitor.clone().folded();
+    let judge = |pack: &Pack, tier: Tier| {
+        let exam = Exam::new(pack, Split::Test, tier, &classes, protocol)?;
+        let rows = class_probabilities(&judged, &exam.crops, learn::JUDGED_TOGETHER, device);
+        Ok::<Figures, Error>(Figures::of(&exam, pack, &rows, &classes))
     };
     let mut test = BTreeMap::new();
     for tier in &protocol.tiers {
-        test.insert(tier.name().to_string(), judge(&exam(&inputs.pack, Split::Test, *tier)?, &inputs.pack));
+        test.insert(tier.name().to_string(), judge(&inputs.pack, *tier)?);
     }
     let cross = match inputs.cross.as_deref().filter(|_| entrant.task == Task::Binary) {
-        Some(pack) => Some(judge(&exam(pack, Split::Test, Tier::Raw)?, pack)),
+        Some(pack) => Some(judge(pack, Tier::Raw)?),
         None => None,
     };
     let outcome = Outcome {
@@ -299,6 +302,14 @@ pub fn run<B: AutodiffBackend>(
     // Last, so that a folder with an outcome is complete.
     write_atomically(&path, format!("{text}\n").as_bytes())?;
     Ok(outcome)
+}
+
+/// What earlier calls left of an entrant, whatever its protocol.
+///
+/// # Errors
+/// `Io` for a file that cannot be read, `BadData` for an outcome that is none.
+pub fn earlier_outcome(entrant: Entrant, out: &Path) -> Result<Option<Outcome>> {
+    read_outcome(&entrant.folder(out).join(OUTCOME_FILE))
 }
 
 fn read_outcome(path: &Path) -> Result<Option<Outcome>> {

@@ -8,6 +8,7 @@ use super::augment::AugmentConfig;
 use super::classes::Task;
 use super::degrade::{DegradeConfig, Tier};
 use super::forge::ForgeConfig;
+use super::pack::Entry;
 use crate::mte::GuidedFilterConfig;
 use crate::nn::GrNetConfig;
 use crate::{Error, ErrorKind, Result};
@@ -120,6 +121,17 @@ pub enum Optimiser {
     AdamW,
 }
 
+/// What the trunks compute in; weights, heads, losses and the optimiser are f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compute {
+    /// 32 bits throughout.
+    F32,
+    /// bfloat16 (8 bits of mantissa, the range of f32, so that no loss needs scaling): half the memory, and about twice the
+    /// speed where the device computes in it (CUDA, CPUs with AVX-512 BF16 or AMX by LibTorch).
+    Bf16,
+}
+
 /// Losses and what is learnt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -160,6 +172,8 @@ pub struct LearnConfig {
     pub freeze_stages: usize,
     /// Until this share of the run; 1 for throughout.
     pub freeze_until: f64,
+    /// What the trunks compute in while training; measurements are f32.
+    pub compute: Compute,
 }
 
 impl Default for LearnConfig {
@@ -182,6 +196,7 @@ impl Default for LearnConfig {
             settle_steps: 0,
             freeze_stages: 0,
             freeze_until: 0.0,
+            compute: Compute::F32,
         }
     }
 }
@@ -201,6 +216,13 @@ pub struct SamplingConfig {
     pub up_sampled: f64,
     /// Sources and generators that are kept out of training, to see how unseen ones fare.
     pub leave_out: Vec<String>,
+}
+
+impl SamplingConfig {
+    /// Whether a picture is kept out of training.
+    pub fn leaves_out(&self, entry: &Entry) -> bool {
+        self.leave_out.iter().any(|name| *name == entry.source || *name == entry.generator)
+    }
 }
 
 /// How progress is measured: on a fixed draw from the validation split, with fixed degradations.

@@ -105,6 +105,11 @@ impl Entry {
         }
     }
 
+    /// What made a fake: its generator, or its source where the table names none.
+    pub fn maker(&self) -> &str {
+        if self.generator.is_empty() { &self.source } else { &self.generator }
+    }
+
     /// Whether a crop is in the pack.
     pub fn packed(&self) -> bool {
         self.status == Status::Packed

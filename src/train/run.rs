@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::activation::log_softmax;
-use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{DType, Tensor, TensorData};
 use serde::Serialize;
 
 use super::batch::{Batch, BatchMaker, Loader};
 use super::checkpoint::{self, Learner, State, write_atomically};
 use super::classes::Classes;
-use super::config::TrainConfig;
+use super::config::{Compute, TrainConfig};
 use super::curves;
 use super::export::finish_model;
 use super::optim::{Adam, freeze_stages, move_average};
@@ -25,9 +25,11 @@ use super::sampler::Sampler;
 use super::start::Start;
 use super::system::started;
 use super::validate::{Validation, ValidationSet};
+use crate::mte::GuidedFilterConfig;
 use crate::nn::GrNet;
 use crate::nn::afm::stream_weights;
 use crate::nn::recipe::Scheme;
+use crate::photo::Rgb8;
 use crate::weights::{ModelFile, ModelMeta, Precision, load_trunk, sha256_hex};
 use crate::{Error, ErrorKind, Result, input, mte};
 
@@ -369,11 +371,13 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
     fn step(&mut self, batch: &Batch) -> Result<[f64; 4]> {
         let model = &self.config.model;
         let learn = &self.config.learn;
-        let unit = input::batch_unit::<B::InnerBackend>(&batch.crops, &self.device);
-        let residual = mte::tensor::residual(unit.clone(), &model.mte);
-        let rgb = input::normalise(unit);
+        let [rgb, residual] = inputs::<B::InnerBackend>(&batch.crops, &model.mte, &self.device);
         let network = &self.learner.network;
-        let maps = network.maps(&model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
+        let kind = match learn.compute {
+            Compute::F32 => DType::F32,
+            Compute::Bf16 => DType::BF16,
+        };
+        let maps = network.maps_in(kind, &model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
         let output = network.heads(&model.network, maps.clone());
         let targets = targets::<B>(&batch.labels, model.network.classes, learn.label_smoothing, &self.device);
         let losses =
@@ -498,6 +502,13 @@ fn write_line(log: &mut fs::File, line: &Line) -> Result<()> {
     log.write_all(text.as_bytes()).map_err(|e| Error::caused(ErrorKind::Io, "cannot write the metrics", e))
 }
 
+/// What the two streams read of crops: the normalised picture and the guided residual, each `[n, 3, h, w]`.
+pub(super) fn inputs<B: Backend>(crops: &[Rgb8], filter: &GuidedFilterConfig, device: &B::Device) -> [Tensor<B, 4>; 2] {
+    let unit = input::batch_unit::<B>(crops, device);
+    let residual = mte::tensor::residual(unit.clone(), filter);
+    [input::normalise(unit), residual]
+}
+
 /// Lets the normalisation statistics see the training data before they are frozen: those that come with a trunk belong to
 /// photographs, and the residual looks nothing like one.
 fn settle_norm<B: AutodiffBackend>(
@@ -514,9 +525,7 @@ fn settle_norm<B: AutodiffBackend>(
     watching.set_frozen_norm(false);
     for step in 0..config.learn.settle_steps {
         let batch = maker.batch(step, config.side_px(0.0))?;
-        let unit = input::batch_unit::<B::InnerBackend>(&batch.crops, device);
-        let residual = mte::tensor::residual(unit.clone(), &config.model.mte);
-        let rgb = input::normalise(unit);
+        let [rgb, residual] = inputs::<B::InnerBackend>(&batch.crops, &config.model.mte, device);
         // Running statistics move as a side effect; the output is of no interest.
         watching.forward(&config.model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
     }

@@ -55,8 +55,11 @@ impl Sampler {
         let mut by_source: [BTreeMap<&str, Vec<usize>>; 2] = Default::default();
         let mut reals_of_group: HashMap<&str, Vec<usize>> = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
-            let left_out = config.leave_out.iter().any(|name| *name == entry.source || *name == entry.generator);
-            if !entry.packed() || entry.split != Split::Train || left_out || ![REAL, FAKE].contains(&entry.label) {
+            if !entry.packed()
+                || entry.split != Split::Train
+                || config.leaves_out(entry)
+                || ![REAL, FAKE].contains(&entry.label)
+            {
                 continue;
             }
             by_source[entry.label as usize].entry(&entry.source).or_default().push(index);

@@ -151,6 +151,11 @@ impl System {
         Front::ALL.map(System::AmtenNet)
     }
 
+    /// ResNet-18 alone and behind each front end: what Table II asks, of another network.
+    pub fn residual_trunks() -> impl Iterator<Item = System> {
+        std::iter::once(None).chain(Front::ALL.map(Some)).map(System::ResNet)
+    }
+
     /// Table III, in the paper's order, and AFM with the attention as printed.
     pub fn fusions() -> Vec<System> {
         let fusions = [Fusion::Max, Fusion::Concat, Fusion::Min, Fusion::Sum, Fusion::Afm];
@@ -163,10 +168,11 @@ impl System {
     pub fn all() -> Vec<System> {
         let kernels =
             || Kernel::ALL.map(|kernel| [System::HighPass(kernel), System::AmtenNet(Front::HighPass(kernel))]);
-        let trunks = std::iter::once(None).chain(Front::ALL.map(Some)).map(System::ResNet);
         let mut all: Vec<System> = Vec::new();
         let listed = System::DETECTORS.into_iter().chain(System::ablations()).chain(System::front_ends());
-        for system in listed.chain(System::fusions()).chain(trunks).chain(kernels().into_iter().flatten()) {
+        for system in
+            listed.chain(System::fusions()).chain(System::residual_trunks()).chain(kernels().into_iter().flatten())
+        {
             if !all.contains(&system) {
                 all.push(system);
             }
@@ -400,6 +406,16 @@ impl<B: Backend> Competitor<B> {
         let parts: Vec<Tensor<B, 1>> = self.forward(unit).heads.into_iter().map(entropy).collect();
         let total = Tensor::cat(parts.clone(), 0).sum();
         (total, parts)
+    }
+
+    /// The same function with normalisations folded into convolutions where the network can; for judging.
+    pub fn folded(self) -> Self {
+        let network = match self.network {
+            Network::ResNet(net) => Network::ResNet(net.folded()),
+            Network::GrNet(net) => Network::GrNet(net.folded()),
+            other => other,
+        };
+        Competitor { network, ..self }
     }
 
     /// Puts constrained kernels back on their constraint; to be called after every change of weights.

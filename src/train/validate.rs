@@ -14,8 +14,9 @@ use super::degrade::Tier;
 use super::metrics::weighted_auc;
 use super::pack::{Entry, Pack};
 use super::rng::{Stream, at};
+use super::run::inputs;
 use super::table::{FAKE, REAL, Split};
-use crate::mte::{self, GuidedFilterConfig};
+use crate::mte::GuidedFilterConfig;
 use crate::nn::{GrNet, GrNetConfig};
 use crate::photo::Rgb8;
 use crate::{Error, ErrorKind, Result, input};
@@ -44,9 +45,8 @@ pub fn score<B: Backend>(
 ) -> Vec<Scores> {
     let mut scores = Vec::with_capacity(crops.len());
     for batch in crops.chunks(BATCH) {
-        let unit = input::batch_unit::<B>(batch, device);
-        let residual = mte::tensor::residual(unit.clone(), filter);
-        let output = network.forward(config, input::normalise(unit), residual);
+        let [rgb, residual] = inputs(batch, filter, device);
+        let output = network.forward(config, rgb, residual);
         let p_fake = |logits: Tensor<B, 2>| -> Vec<f32> {
             let p_real = softmax(logits, 1).narrow(1, 0, 1).into_data().convert::<f32>();
             p_real.iter::<f32>().map(|p| 1.0 - p).collect()

@@ -1,6 +1,5 @@
 //! `grnet compare`: the paper's tables on one's own data.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -8,8 +7,9 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{DeviceOption, cannot_read, commit, pack_of, stop_on_ctrl_c, style};
+use super::{DeviceOption, commit, pack_of, read_text, stop_on_ctrl_c, style};
 use crate::backend::{TrainJob, train_on};
+use crate::cli::read;
 use crate::train::checkpoint::write_atomically;
 use crate::train::compare::{self, Budget, Entrant, Inputs, Outcome, Protocol, Setting, entrants, page, tables};
 use crate::train::degrade::Tier;
@@ -46,9 +46,15 @@ pub struct CompareArgs {
     /// Degradations of the test rows: raw,jp60,me5,web,hard,avatar
     #[arg(long, value_delimiter = ',', default_value = "raw,jp60,me5,web,hard,avatar")]
     degrade: Vec<String>,
-    /// At most so many validation and test rows of each source
+    /// At most so many test rows of each source
     #[arg(long, default_value_t = 200)]
     per_source: usize,
+    /// At most so many validation rows of each source; they are judged five times while a system learns
+    #[arg(long, default_value_t = 50)]
+    validation_per_source: usize,
+    /// Only write the tables of what earlier calls left in the folder
+    #[arg(long)]
+    no_training: bool,
     /// ResNet-18 weights to start from (torchvision names, safetensors)
     #[arg(long)]
     init: Option<PathBuf>,
@@ -74,6 +80,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         seed: args.seed,
         tiers: args.degrade.iter().map(|name| Tier::named(name)).collect::<Result<_>>()?,
         per_source: args.per_source,
+        validation_per_source: args.validation_per_source,
     };
     let settings = args.settings.iter().map(|name| Setting::named(name)).collect::<Result<Vec<_>>>()?;
     let systems = match &args.systems[..] {
@@ -84,10 +91,19 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     if entrants.is_empty() {
         return Err(Error::new(ErrorKind::BadUsage, "expected systems of the chosen tables, found none"));
     }
+    if args.no_training {
+        let found = entrants.iter().map(|entrant| compare::earlier_outcome(*entrant, &args.out));
+        let outcomes: Vec<Outcome> = found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        if outcomes.is_empty() {
+            let message = format!("expected outcomes of an earlier comparison in {}, found none", args.out.display());
+            return Err(Error::new(ErrorKind::BadUsage, message));
+        }
+        return report(args, &outcomes);
+    }
     let stop = stop_on_ctrl_c()?;
     let pack = pack_of(&args.data, &args.out.join("pack"), &stop)?;
     let cross = args.cross.as_ref().map(|data| pack_of(data, &args.out.join("pack-cross"), &stop)).transpose()?;
-    let imagenet = args.init.as_ref().map(|path| fs::read(path).map_err(|e| cannot_read(path, e))).transpose()?;
+    let imagenet = args.init.as_deref().map(read).transpose()?;
     let opened = Inputs::open(&pack, cross.as_deref(), imagenet, &args.out)?;
     let inputs = Inputs { loader_threads: args.loader_threads, commit: commit(), ..opened };
     let mut outcomes = Vec::new();
@@ -100,7 +116,13 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         // After every system, so that there is something to see early on.
         write_tables(args, &outcomes)?;
     }
-    print!("{}", fs::read_to_string(args.out.join("tables.md")).map_err(|e| cannot_read(&args.out, e))?);
+    report(args, &outcomes)
+}
+
+/// Writes the tables and prints them.
+fn report(args: &CompareArgs, outcomes: &[Outcome]) -> Result<()> {
+    write_tables(args, outcomes)?;
+    print!("{}", read_text(&args.out.join("tables.md"))?);
     Ok(())
 }
 

@@ -53,6 +53,11 @@ impl<B: Backend> ResNet<B> {
         self.fc.forward(global_average(self.trunk.forward(x)))
     }
 
+    /// The same function with normalisations folded into convolutions; for judging.
+    pub fn folded(self) -> Self {
+        ResNet { trunk: self.trunk.folded(), ..self }
+    }
+
     /// Puts a constrained front end back on its constraint; to be called after every update.
     pub fn project(self) -> Self {
         ResNet { front: self.front.map(FrontEnd::project), ..self }

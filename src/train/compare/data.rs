@@ -34,7 +34,7 @@ impl Classes {
     /// `BadData` unless there are training rows of real pictures and of fakes.
     pub fn of(entries: &[Entry], task: Task) -> Result<Self> {
         let learnt = || entries.iter().filter(|entry| entry.packed() && entry.split == Split::Train);
-        let kinds: BTreeSet<&str> = learnt().filter(|entry| entry.label == FAKE).map(kind).collect();
+        let kinds: BTreeSet<&str> = learnt().filter(|entry| entry.label == FAKE).map(Entry::maker).collect();
         if kinds.is_empty() || !learnt().any(|entry| entry.label == REAL) {
             let message = "expected training rows of real pictures and of fakes, found one kind at most";
             return Err(Error::new(ErrorKind::BadData, message));
@@ -51,14 +51,10 @@ impl Classes {
         match (entry.label, self.task) {
             (REAL, _) => Some(0),
             (FAKE, Task::Binary) => Some(1),
-            (FAKE, Task::Multi) => self.names.iter().skip(1).position(|name| name == kind(entry)).map(|at| at + 1),
+            (FAKE, Task::Multi) => self.names.iter().skip(1).position(|name| name == entry.maker()).map(|at| at + 1),
             _ => None,
         }
     }
-}
-
-fn kind(entry: &Entry) -> &str {
-    if entry.generator.is_empty() { &entry.source } else { &entry.generator }
 }
 
 /// Draws training batches: every class as often as the others, its pictures alike; flipped, turned and seen from another
@@ -153,7 +149,7 @@ pub struct Exam {
 }
 
 impl Exam {
-    /// Draws at most `protocol.per_source` rows of every source and label, and degrades them.
+    /// Draws at most as many rows of every source and label as the protocol allows for the split, and degrades them.
     ///
     /// # Errors
     /// `BadData` when the split has none, `Io` when the pack cannot be read.
@@ -165,7 +161,8 @@ impl Exam {
                 by_source.entry((entry.label, &entry.source)).or_default().push(index);
             }
         }
-        let rows: Vec<usize> = by_source.into_values().flat_map(|rows| draw(rows, protocol.per_source)).collect();
+        let most = if split == Split::Val { protocol.validation_per_source } else { protocol.per_source };
+        let rows: Vec<usize> = by_source.into_values().flat_map(|rows| draw(rows, most)).collect();
         if rows.is_empty() {
             return Err(Error::new(ErrorKind::BadData, format!("expected rows of the split {split:?}, found none")));
         }

@@ -1,7 +1,7 @@
 //! What is measured of a system in one degradation, from its class probabilities. `p_fake` is 1 - p(real), whatever the
 //! classes; accuracy is that of the likeliest class.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,9 @@ pub struct Figures {
     pub acc_by_class: BTreeMap<String, f64>,
     /// AUC by source, fakes against their originals where there are some.
     pub auc_by_source: BTreeMap<String, f64>,
+    /// AUC by generator: its fakes against all reals. Outcomes of earlier versions have none.
+    #[serde(default)]
+    pub auc_by_generator: BTreeMap<String, f64>,
     /// The source with the lowest AUC.
     pub worst_source: Option<(String, f64)>,
     /// Accuracy over groups (videos, identities), by their mean probabilities.
@@ -79,6 +82,16 @@ impl Figures {
         let hits = || right.iter().map(|s| f64::from(s.0));
         let judged: Vec<(&Entry, f32)> = entries.iter().copied().zip(p_fake.iter().copied()).collect();
         let auc_by_source = Opponents::new(pack.entries(), exam.split).auc_by_source(&judged);
+        let fakes_of = |maker: &str| -> Vec<Scored> {
+            judged
+                .iter()
+                .filter(|(e, _)| e.label != FAKE || e.maker() == maker)
+                .map(|(e, p)| (*p, e.label == FAKE))
+                .collect()
+        };
+        let makers: BTreeSet<&str> = entries.iter().filter(|e| e.label == FAKE).map(|e| e.maker()).collect();
+        let auc_by_generator =
+            makers.into_iter().filter_map(|maker| Some((maker.to_string(), metrics::auc(&fakes_of(maker))?))).collect();
         let interval = |scored: &[Scored], measure: &dyn Fn(&[Scored]) -> Option<f64>| {
             metrics::bootstrap(scored, ROUNDS, &mut at(0, Stream::Bootstrap, 0, scored.len() as u64), measure)
         };
@@ -102,6 +115,7 @@ impl Figures {
             acc_by_class: means(exam.truth.iter().map(|truth| classes.names[*truth].as_str()).zip(hits())),
             worst_source: auc_by_source.iter().min_by(|a, b| a.1.total_cmp(b.1)).map(|(s, auc)| (s.clone(), *auc)),
             auc_by_source,
+            auc_by_generator,
             acc_by_group: groups.accuracy(),
             auc_by_group: metrics::auc(&groups.scored()),
         }

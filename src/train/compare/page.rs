@@ -49,7 +49,8 @@ fn origin(outcomes: &[Outcome], command: &str) -> String {
     row("budget of each system", &|outcome| outcome.protocol.budget.to_string());
     row("input", &|outcome| format!("{0} x {0} px", outcome.protocol.side_px));
     row("seed", &|outcome| outcome.protocol.seed.to_string());
-    row("rows of each source and label", &|outcome| format!("at most {}", outcome.protocol.per_source));
+    row("test rows of each source and label", &|outcome| format!("at most {}", outcome.protocol.per_source));
+    row("validation rows of each", &|outcome| format!("at most {}", outcome.protocol.validation_per_source));
     row("SHA-256 of the data's manifests", &|outcome| outcome.data_sha256.join(" "));
     let rows: String = rows
         .iter()
@@ -122,7 +123,7 @@ fn measurements(outcome: &Outcome) -> impl Iterator<Item = (&str, &Figures)> {
     tiers.chain(outcome.cross.iter().map(|figures| ("other data", figures)))
 }
 
-const EVERY: [&str; 17] = [
+const EVERY: [&str; 18] = [
     "system",
     "task",
     "setting",
@@ -140,6 +141,7 @@ const EVERY: [&str; 17] = [
     "ACC by group",
     "AUC by group",
     "worst source",
+    "AUC by generator",
 ];
 
 fn every_figure(outcomes: &[Outcome]) -> String {
@@ -152,6 +154,8 @@ fn every_figure(outcomes: &[Outcome]) -> String {
     for outcome in outcomes {
         for (tier, figures) in measurements(outcome) {
             let worst = figures.worst_source.as_ref().map(|(source, auc)| format!("{source} {auc:.3}"));
+            let makers: Vec<String> =
+                figures.auc_by_generator.iter().map(|(maker, auc)| format!("{maker} {auc:.3}")).collect();
             rows.push(vec![
                 outcome.system.clone(),
                 outcome.task.name().to_string(),
@@ -170,6 +174,7 @@ fn every_figure(outcomes: &[Outcome]) -> String {
                 number(Some(figures.acc_by_group)),
                 number(figures.auc_by_group),
                 worst.unwrap_or_default(),
+                makers.join(", "),
             ]);
         }
     }

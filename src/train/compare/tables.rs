@@ -44,7 +44,7 @@ pub struct Line {
 pub fn systems_of(number: u8) -> Result<(Task, Vec<System>)> {
     match number {
         1 => Ok((Task::Multi, System::ablations().to_vec())),
-        2 => Ok((Task::Multi, System::front_ends().to_vec())),
+        2 => Ok((Task::Multi, System::front_ends().into_iter().chain(System::residual_trunks()).collect())),
         3 => Ok((Task::Multi, System::fusions())),
         4 => Ok((Task::Multi, System::DETECTORS.to_vec())),
         5 | 9 => Ok((Task::Binary, System::DETECTORS.to_vec())),
@@ -206,7 +206,11 @@ mod tests {
         assert_eq!(ablations[0].0, "no MTE, no AFM");
         assert_eq!(ablations[3], ("MTE, AFM".into(), vec![Some(99.96), Some(96.48), Some(99.15)]));
         let fronts = ["high pass filter", "SRM filter", "constrained convolution", "AMTEN", "MTE"];
-        assert_eq!(names(2).iter().map(|line| line.0.as_str()).collect::<Vec<_>>(), fronts);
+        let found = names(2);
+        assert_eq!(found[..5].iter().map(|line| line.0.as_str()).collect::<Vec<_>>(), fronts);
+        // ResNet-18 behind the same front ends, and alone; the paper does not have these.
+        assert_eq!(found[5..].len(), 6);
+        assert_eq!(found[10], ("resnet18-mte".into(), vec![None]));
         let fusions = ["max", "concatenation", "min", "sum", "AFM", "grnet-printed"];
         assert_eq!(names(3).iter().map(|line| line.0.as_str()).collect::<Vec<_>>(), fusions);
         let detectors =
