@@ -15,6 +15,7 @@ use grnet::nn::baselines::capsule::{Capsule, probabilities, route, squash, stati
 use grnet::nn::baselines::highpass::HighPassNet;
 use grnet::nn::baselines::meso::{Meso4, MesoInception4};
 use grnet::nn::baselines::mislnet::MislNet;
+use grnet::nn::baselines::multitask::MultiTask;
 use grnet::nn::baselines::xception::Xception;
 use grnet::nn::layers::{caffe_max_pool, caffe_mean_pool};
 use grnet::nn::norm::BatchNorm;
@@ -174,6 +175,38 @@ fn front_ends_before_amtennets_network_equal_the_fixtures() {
     network_matches("table2_srm_128", any, "net.conv4.weight", || init(FrontEnd::Srm(Srm)), forward);
     let highpass = || init(FrontEnd::HighPass(HighPass { kernel: Kernel::Square3x3 }));
     network_matches("table2_highpass_128", any, "net.conv4.weight", highpass, forward);
+}
+
+#[test]
+fn multitask_equals_its_fixture_and_its_published_counts() {
+    let init = || MultiTask::init(&Default::default());
+    let name = "multitask_64";
+    network_matches(name, any, "encoder.4.conv.weight", init, |net, x| net.forward(x));
+    let (fixture, manifest) = (Fixture::read(name), ModelManifest::read(name));
+    let count = |found: bool| {
+        let mut count = 0;
+        read_module(&init(), &mut |name, shape, _| {
+            if !name.contains("running_") && name.starts_with("encoder") == found {
+                count += shape.iter().product::<usize>();
+            }
+        });
+        count
+    };
+    assert_eq!([count(true), count(false)], [148_200, 156_749]);
+    let net = filled(init(), &manifest, None);
+    let x = normalised(&manifest.runs()[0]);
+    let truth = Tensor::from_floats([[1.0, 0.0], [0.0, 1.0]], &Default::default());
+    let loss = vec(net.loss(x.clone(), truth.clone()))[0];
+    let expected = manifest.json["loss"].as_f64().unwrap() as f32;
+    assert!((loss - expected).abs() <= 1e-4 * expected, "loss {loss}, expected {expected}");
+    let kept = truth.reshape([2, 2, 1, 1]).repeat_dim(2, 64).reshape([2, 128, 1, 1]);
+    let decoded = net.decode(net.encode(x).mul(kept));
+    for (found, tensor) in [(decoded.segmentation, "s64.segmentation"), (decoded.picture, "s64.picture")] {
+        let [n, channels, h, w] = found.dims();
+        let corners = found.reshape([n, channels, h / 8, 8, w / 8, 8]).narrow(3, 0, 1).narrow(5, 0, 1);
+        let expected = fixture.values(tensor);
+        assert_close(&vec(corners), expected, range_tolerance(expected), tensor);
+    }
 }
 
 fn xception_matches(wanted: impl Fn(u64) -> bool) {

@@ -3,7 +3,8 @@
 //!
 //! Of Table IX's other systems, none re-trained by the paper either: Two-stream needs steganalysis features and a triplet
 //! network, HeadPose 68 landmarks and a pose solver, VA-MLP and VA-LogReg landmarks and masks of eyes and teeth; no code
-//! or too little of it was released, and they are not here. FWA and Multi-task could be, and are not yet.
+//! or too little of it was released, and they are not here. Multi-task is here, and of FWA a
+//! variant without landmarks ([`resnet::FWA_RECIPE`]).
 //!
 //! Label 1 is fake for all of them, whatever the source has; inputs are squares of `side_px`, given when a network is made
 //! because the fully connected layers depend on it.
@@ -13,5 +14,6 @@ pub mod capsule;
 pub mod highpass;
 pub mod meso;
 pub mod mislnet;
+pub mod multitask;
 pub mod resnet;
 pub mod xception;

@@ -44,6 +44,8 @@ pub enum Update {
     Adam {
         /// Decay rates of the moments.
         betas: [f64; 2],
+        /// Weight decay.
+        weight_decay: f64,
     },
     /// Caffe's momentum: v = momentum v + rate g, w = w - v. Weight decay is part of the gradient; biases (but not
     /// normalisation shifts) learn at twice the rate and without it.
@@ -129,6 +131,8 @@ pub enum Scheme {
     Caffe,
     /// As [`Scheme::Caffe`] with MISLnet's biases: 0.1 in convolutions, 1 in the hidden fully connected layers.
     MislNet,
+    /// Multi-task: convolutions N(0, 0.02), normalisation scales N(0.5, 0.02), biases 0.
+    MultiTask,
     /// Capsule-Forensics: convolutions N(0, 0.02), normalisation scales N(1, 0.02), routing N(0, 1), VGG by He. Biases,
     /// which the normalisation after them takes away, are 0.
     Capsule,
@@ -152,7 +156,7 @@ impl Scheme {
                     Scheme::Caffe | Scheme::MislNet => Start::symmetric((3.0 / fan_in).sqrt()),
                     Scheme::Capsule if name.ends_with("route") => Start::Normal(0.0, 1.0),
                     Scheme::Capsule if name.starts_with("vgg") => he(*out, taps),
-                    Scheme::Capsule => Start::Normal(0.0, 0.02),
+                    Scheme::Capsule | Scheme::MultiTask => Start::Normal(0.0, 0.02),
                 }
             }
             [] => Start::Constant(0.0),
@@ -164,6 +168,7 @@ impl Scheme {
         let scale = name.ends_with("weight") || name.ends_with("running_var");
         match self {
             Scheme::Capsule if name.ends_with("weight") => Start::Normal(1.0, 0.02),
+            Scheme::MultiTask if name.ends_with("weight") => Start::Normal(0.5, 0.02),
             _ if scale => Start::Constant(1.0),
             Scheme::He if layer.starts_with("fc") => Start::symmetric((FEATURES as f32).sqrt().recip()),
             Scheme::MislNet if layer.starts_with("conv") => Start::Constant(0.1),

@@ -264,7 +264,7 @@ pub fn run<B: AutodiffBackend>(
         .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot make {}", folder.display()), e))?;
     let classes = Classes::of(inputs.pack.entries(), entrant.task)?;
     let validation = Exam::new(&inputs.pack, Split::Val, Tier::Raw, &classes, protocol)?;
-    let drawing = Drawing::new(inputs.pack.clone(), &classes, protocol)?;
+    let drawing = Drawing::new(inputs.pack.clone(), &classes, protocol, entrant.system.makes_its_fakes())?;
     let learnt = learn::learn::<B>(entrant, protocol, Arc::new(drawing), &validation, inputs, device, stop, watch)?;
     let judged = learnt.competitor.clone().folded();
     let judge = |pack: &Pack, tier: Tier| {

@@ -5,7 +5,7 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::pixels::{self, Colour, Plane, SMOOTH_KERNELS, reflect};
+use super::pixels::{self, Colour, Kernel, Plane, SMOOTH_KERNELS, reflect};
 use super::rng::{TrainRng, between, between_log, chance, normal, pick};
 use crate::Result;
 use crate::photo::Rgb8;
@@ -154,6 +154,24 @@ pub fn self_blend(picture: &Rgb8, config: &ForgeConfig, rng: &mut TrainRng) -> R
     let fake = blend(&target, &moved, &mask, ratio)?;
     mask.data.iter_mut().for_each(|v| *v *= ratio);
     Ok((fake, mask))
+}
+
+/// A picture whose face was brought down in resolution, blurred and put back: the only trace that FWA (Li and Lyu 2019)
+/// learns. The face is a drawn mask where the original has landmarks.
+///
+/// # Errors
+/// `Internal` when the picture contradicts itself.
+pub fn coarse_face(picture: &Rgb8, rng: &mut TrainRng) -> Result<Rgb8> {
+    let factor = between(rng, 0.2, 0.7);
+    let small = |side: usize| ((side as f32 * factor) as usize).max(8);
+    let down = pixels::resize_with(picture, small(picture.height), small(picture.width), Kernel::Box)?;
+    let blurred = pixels::blur(&down, between(rng, 0.5, 1.1))?;
+    let coarse = pixels::resize_with(&blurred, picture.height, picture.width, Kernel::Bilinear)?;
+    let mut mask = face_mask(picture.height, &ForgeConfig { partial: 0.0, ..ForgeConfig::default() }, rng);
+    if picture.height != picture.width {
+        mask = stretched(&mask, picture.height, picture.width);
+    }
+    blend(picture, &coarse, &mask, 1.0)
 }
 
 /// Other statistics: colours (shift, contrast, saturation), then either coarser or sharper.
@@ -409,6 +427,19 @@ mod tests {
         let changed: Vec<usize> =
             (0..32 * 32).filter(|i| seen.data[i * 3..i * 3 + 3] != target.data[i * 3..i * 3 + 3]).collect();
         assert_eq!(changed, [5 * 32 + 9]);
+    }
+
+    #[test]
+    fn a_coarse_face_loses_detail_in_the_middle_only() {
+        for slot in 0..6 {
+            let seen = coarse_face(&picture(96), &mut at(5, Stream::Forging, 0, slot)).unwrap();
+            let detail = |picture: &Rgb8, rows: std::ops::Range<usize>| -> f64 {
+                let step = |i: usize| (f64::from(picture.data[i]) - f64::from(picture.data[i + 3])).abs();
+                rows.map(|row| (40..56).map(|column| step((row * 96 + column) * 3)).sum::<f64>()).sum()
+            };
+            assert!(detail(&seen, 44..56) < 0.9 * detail(&picture(96), 44..56), "draw {slot}");
+            assert_eq!(seen.data[..96 * 3], picture(96).data[..96 * 3], "draw {slot} reaches the border");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::nn::baselines::capsule::{self, COMPONENTS, Capsule, probabilities};
 use crate::nn::baselines::highpass::{self, HighPassNet};
 use crate::nn::baselines::meso::{self, Meso4, MesoInception4};
 use crate::nn::baselines::mislnet::{self, MislNet};
+use crate::nn::baselines::multitask::{self, MultiTask};
 use crate::nn::baselines::resnet::{self, ResNet};
 use crate::nn::baselines::xception::{self, Xception};
 use crate::nn::recipe::{Normalise, Recipe, Scheme, Start};
@@ -111,6 +112,10 @@ pub enum System {
     ResNet(Option<Front>),
     /// GRnet and its ablations.
     GrNet(Streams),
+    /// Multi-task; of two classes only.
+    MultiTask,
+    /// FWA-style: ResNet-18 that learns from real pictures and from what it makes of them; of two classes only.
+    Fwa,
 }
 
 /// What a system wants to be given.
@@ -138,6 +143,14 @@ impl System {
         System::AmtenNet(Front::Amten),
         System::GrNet(Streams::GRNET),
     ];
+
+    /// Those of Table IX that are no detectors of the tables before.
+    pub const CROSS_ONLY: [System; 2] = [System::MultiTask, System::Fwa];
+
+    /// Whether its fakes are made from real pictures, so that those of the data are not learnt from.
+    pub fn makes_its_fakes(self) -> bool {
+        self == System::Fwa
+    }
 
     /// Table I: neither module, MTE alone, AFM alone, both. Without MTE both streams read the picture, without AFM they
     /// are summed.
@@ -170,6 +183,7 @@ impl System {
             || Kernel::ALL.map(|kernel| [System::HighPass(kernel), System::AmtenNet(Front::HighPass(kernel))]);
         let mut all: Vec<System> = Vec::new();
         let listed = System::DETECTORS.into_iter().chain(System::ablations()).chain(System::front_ends());
+        let listed = listed.chain(System::CROSS_ONLY);
         for system in
             listed.chain(System::fusions()).chain(System::residual_trunks()).chain(kernels().into_iter().flatten())
         {
@@ -187,6 +201,8 @@ impl System {
             System::MesoInception4 => "mesoinception4".into(),
             System::HighPass(kernel) => Front::HighPass(kernel).name(),
             System::MislNet => "mislnet".into(),
+            System::MultiTask => "multitask".into(),
+            System::Fwa => "fwa".into(),
             System::Xception => "xception".into(),
             System::Capsule => "capsule".into(),
             System::AmtenNet(Front::Amten) => "amtennet".into(),
@@ -234,6 +250,10 @@ impl System {
             System::Xception => spec(xception::NATIVE_PX, 1, 64, Normalise::Half),
             System::Capsule => spec(capsule::NATIVE_PX, 1, 2 * capsule::STRIDE_PX, Normalise::ImageNet),
             System::AmtenNet(_) => spec(amtennet::NATIVE_PX, 1, 32, Normalise::Bgr255),
+            System::MultiTask => {
+                spec(multitask::NATIVE_PX, multitask::STRIDE_PX, multitask::STRIDE_PX, Normalise::ImageNet)
+            }
+            System::Fwa => spec(resnet::FWA_PX, 32, 32, Normalise::ImageNet),
             System::ResNet(None) | System::GrNet(_) => spec(resnet::NATIVE_PX, 32, 32, Normalise::ImageNet),
             System::ResNet(Some(_)) => spec(resnet::NATIVE_PX, 32, 32, Normalise::Rgb255),
         }
@@ -245,6 +265,8 @@ impl System {
             System::Meso4 | System::MesoInception4 => meso::RECIPE,
             System::HighPass(_) => highpass::RECIPE,
             System::MislNet => mislnet::RECIPE,
+            System::MultiTask => multitask::RECIPE,
+            System::Fwa => resnet::FWA_RECIPE,
             System::Xception => xception::RECIPE,
             System::Capsule => capsule::RECIPE,
             System::AmtenNet(_) => amtennet::RECIPE,
@@ -277,6 +299,10 @@ impl System {
         if classes < 2 {
             return Err(Error::new(ErrorKind::BadUsage, format!("expected at least two classes, found {classes}")));
         }
+        if classes != 2 && System::CROSS_ONLY.contains(&self) {
+            let message = format!("{}: expected two classes, found {classes}", self.name());
+            return Err(Error::new(ErrorKind::BadUsage, message));
+        }
         let mut grnet = GrNetConfig { classes, ..GrNetConfig::default() };
         let network = match self {
             System::Meso4 => Network::Meso4(Meso4::init(classes, side_px, device)),
@@ -289,6 +315,8 @@ impl System {
             System::ResNet(front) => {
                 Network::ResNet(ResNet::init(front.map(|front| front.init(device)), classes, device))
             }
+            System::Fwa => Network::ResNet(ResNet::init(None, classes, device)),
+            System::MultiTask => Network::MultiTask(MultiTask::init(device)),
             System::GrNet(streams) => {
                 grnet = GrNetConfig { fusion: streams.fusion, attention: streams.attention, ..grnet };
                 Network::GrNet(grnet.init(device))
@@ -320,6 +348,8 @@ pub enum Network<B: Backend> {
     ResNet(ResNet<B>),
     /// GRnet.
     GrNet(GrNet<B>),
+    /// Multi-task.
+    MultiTask(MultiTask<B>),
 }
 
 /// A system with its weights and the settings that are no weights.
@@ -357,6 +387,7 @@ impl<B: Backend> Competitor<B> {
             Network::HighPass(net) => single(net.forward(normalised(unit))),
             Network::MislNet(net) => single(net.forward(normalised(unit))),
             Network::Xception(net) => single(net.forward(normalised(unit))),
+            Network::MultiTask(net) => single(net.forward(normalised(unit))),
             Network::AmtenNet(net) => single(net.forward(self.before_front(unit))),
             Network::ResNet(net) => single(net.forward(self.before_front(unit))),
             Network::Capsule(net) => {
@@ -399,8 +430,13 @@ impl<B: Backend> Competitor<B> {
         self.system.input().normalise.apply(unit)
     }
 
-    /// The sum of the heads' mean cross entropies (a scalar, `[1]`) against targets `[n, classes]`; and each of them.
+    /// The sum of the heads' mean cross entropies (a scalar, `[1]`) against targets `[n, classes]`; and each of them. Of
+    /// Multi-task its own loss.
     pub fn loss(&self, unit: Tensor<B, 4>, targets: Tensor<B, 2>) -> (Tensor<B, 1>, Vec<Tensor<B, 1>>) {
+        if let Network::MultiTask(net) = &self.network {
+            let loss = net.loss(self.system.input().normalise.apply(unit), targets);
+            return (loss.clone(), vec![loss]);
+        }
         let [count, _] = targets.dims();
         let entropy = |logits| log_softmax(logits, 1).mul(targets.clone()).sum().mul_scalar(-1.0 / count as f64);
         let parts: Vec<Tensor<B, 1>> = self.forward(unit).heads.into_iter().map(entropy).collect();

@@ -22,7 +22,7 @@ pub const STRIDE_PX: usize = 8;
 
 /// Training settings.
 pub const RECIPE: Recipe = Recipe {
-    update: Update::Adam { betas: [0.9, 0.999] },
+    update: Update::Adam { betas: [0.9, 0.999], weight_decay: 0.0 },
     rate: 5e-4,
     decay: Decay::NONE,
     length: Span::Epochs(25.0),

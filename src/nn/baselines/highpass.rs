@@ -21,7 +21,7 @@ pub const STRIDE_PX: usize = 8;
 
 /// Training settings.
 pub const RECIPE: Recipe = Recipe {
-    update: Update::Adam { betas: [0.9, 0.999] },
+    update: Update::Adam { betas: [0.9, 0.999], weight_decay: 0.0 },
     rate: 1e-4,
     decay: Decay::NONE,
     length: Span::Epochs(10.0),

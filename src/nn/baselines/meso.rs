@@ -21,7 +21,7 @@ pub const STRIDE_PX: usize = 32;
 
 /// Training settings of both networks.
 pub const RECIPE: Recipe = Recipe {
-    update: Update::Adam { betas: [0.9, 0.999] },
+    update: Update::Adam { betas: [0.9, 0.999], weight_decay: 0.0 },
     rate: 1e-3,
     decay: Decay { factor: 0.1, every: Span::Steps(1000), floor: 1e-6 },
     length: Span::Steps(4000),

@@ -16,7 +16,7 @@ pub const NATIVE_PX: usize = 128;
 
 /// Training settings, those of GRnet.
 pub const RECIPE: Recipe = Recipe {
-    update: Update::Adam { betas: [0.9, 0.999] },
+    update: Update::Adam { betas: [0.9, 0.999], weight_decay: 0.0 },
     rate: 5e-4,
     decay: Decay { factor: 0.9, every: Span::Epochs(1.0), floor: 0.0 },
     length: Span::Epochs(20.0),
@@ -25,6 +25,22 @@ pub const RECIPE: Recipe = Recipe {
     imagenet: true,
     source: "GRnet's paper: Adam 5e-4 with exponential decay; betas, factor, batch and length chosen",
 };
+
+/// Training settings of the FWA-style detector (Li and Lyu 2019; danmohaha/CVPRW2019_Face_Artifacts): it sees no fakes, only
+/// real pictures and the same with the face brought down in resolution, blurred and put back.
+pub const FWA_RECIPE: Recipe = Recipe {
+    update: Update::CaffeSgd { momentum: 0.0, weight_decay: 0.0 },
+    rate: 1e-3,
+    decay: Decay { factor: 0.95, every: Span::Epochs(1.0), floor: 0.0 },
+    length: Span::Epochs(20.0),
+    batch: 64,
+    start: Scheme::He,
+    imagenet: true,
+    source: "released code: plain SGD 1e-3, batch 64, 20 epochs, decay 0.95 (its step is not given: an epoch). Chosen: \
+             ResNet-18 for ResNet-50, ImageNet normalisation, a drawn face region for landmarks, one crop for ten",
+};
+/// Side of FWA's input.
+pub const FWA_PX: usize = 224;
 
 /// A trunk, its classifier and perhaps a front end.
 #[derive(Module, Debug)]

@@ -19,7 +19,7 @@ pub const NATIVE_PX: usize = 299;
 
 /// Training settings.
 pub const RECIPE: Recipe = Recipe {
-    update: Update::Adam { betas: [0.9, 0.999] },
+    update: Update::Adam { betas: [0.9, 0.999], weight_decay: 0.0 },
     rate: 2e-4,
     decay: Decay::NONE,
     length: Span::Epochs(15.0),

@@ -11,6 +11,7 @@ use crate::photo::Rgb8;
 use crate::train::augment::AugmentConfig;
 use crate::train::batch::Batch;
 use crate::train::degrade::Tier;
+use crate::train::forge;
 use crate::train::pack::{Entry, Pack};
 use crate::train::rng::{Stream, at, pick};
 use crate::train::table::{FAKE, REAL, Split};
@@ -66,6 +67,7 @@ pub struct Drawing {
     augment: AugmentConfig,
     seed: u64,
     side_px: usize,
+    makes_fakes: bool,
 }
 
 /// The paper's augmentation, with torchvision's defaults for what it leaves open.
@@ -83,11 +85,12 @@ fn augmentation() -> AugmentConfig {
 }
 
 impl Drawing {
-    /// Sorts the training rows into classes.
+    /// Sorts the training rows into classes. `makes_fakes`: fakes are made from real pictures (FWA), those of the data are
+    /// not used.
     ///
     /// # Errors
     /// `BadData` when a class has none.
-    pub fn new(pack: Arc<Pack>, classes: &Classes, protocol: &Protocol) -> Result<Self> {
+    pub fn new(pack: Arc<Pack>, classes: &Classes, protocol: &Protocol, makes_fakes: bool) -> Result<Self> {
         let mut by_class = vec![Vec::new(); classes.names.len()];
         for (index, entry) in pack.entries().iter().enumerate() {
             if entry.packed()
@@ -101,7 +104,8 @@ impl Drawing {
             let message = format!("expected training rows of class {}, found none", classes.names[class]);
             return Err(Error::new(ErrorKind::BadData, message));
         }
-        Ok(Drawing { pack, by_class, augment: augmentation(), seed: protocol.seed, side_px: protocol.side_px })
+        let (seed, side_px) = (protocol.seed, protocol.side_px);
+        Ok(Drawing { pack, by_class, augment: augmentation(), seed, side_px, makes_fakes })
     }
 
     /// Training rows.
@@ -129,7 +133,11 @@ impl Drawing {
         let rng = &mut at(self.seed, Stream::Sampling, step, slot);
         let indices: Vec<usize> = (0..self.by_class.len()).collect();
         let class = *pick(rng, &indices);
-        let crop = self.pack.crop(&self.pack.entries()[*pick(rng, &self.by_class[class])])?;
+        let rows = if self.makes_fakes { &self.by_class[0] } else { &self.by_class[class] };
+        let mut crop = self.pack.crop(&self.pack.entries()[*pick(rng, rows)])?;
+        if self.makes_fakes && class > 0 {
+            crop = forge::coarse_face(&crop, &mut at(self.seed, Stream::Forging, step, slot))?;
+        }
         let moves = self.augment.draw(&mut at(self.seed, Stream::Looks, step, slot));
         Ok((input::resize(&moves.place(&crop), self.side_px, self.side_px)?, class as i32))
     }

@@ -57,19 +57,14 @@ enum Optimising<B: Backend> {
 
 impl<I: Backend> Optimising<I> {
     fn new(recipe: &Recipe, setting: Setting) -> Self {
-        let adam = |betas, clip_norm| {
-            let config = LearnConfig {
-                optimiser: Optimiser::Adam,
-                betas,
-                weight_decay: 0.0,
-                clip_norm,
-                ..LearnConfig::default()
-            };
+        let adam = |betas, weight_decay, clip_norm| {
+            let config =
+                LearnConfig { optimiser: Optimiser::Adam, betas, weight_decay, clip_norm, ..LearnConfig::default() };
             Optimising::Adam(Adam::default(), Box::new(config))
         };
         match (setting, recipe.update) {
-            (Setting::Common, _) => adam([0.9, 0.999], COMMON_CLIP),
-            (Setting::Authors, Update::Adam { betas }) => adam(betas, 0.0),
+            (Setting::Common, _) => adam([0.9, 0.999], 0.0, COMMON_CLIP),
+            (Setting::Authors, Update::Adam { betas, weight_decay }) => adam(betas, weight_decay, 0.0),
             (Setting::Authors, Update::CaffeSgd { momentum, weight_decay }) => {
                 Optimising::Sgd(CaffeSgd::new(momentum, weight_decay))
             }

@@ -47,7 +47,8 @@ pub fn systems_of(number: u8) -> Result<(Task, Vec<System>)> {
         2 => Ok((Task::Multi, System::front_ends().into_iter().chain(System::residual_trunks()).collect())),
         3 => Ok((Task::Multi, System::fusions())),
         4 => Ok((Task::Multi, System::DETECTORS.to_vec())),
-        5 | 9 => Ok((Task::Binary, System::DETECTORS.to_vec())),
+        5 => Ok((Task::Binary, System::DETECTORS.to_vec())),
+        9 => Ok((Task::Binary, System::DETECTORS.into_iter().chain(System::CROSS_ONLY).collect())),
         other => {
             Err(Error::new(ErrorKind::BadUsage, format!("expected a table out of 1, 2, 3, 4, 5, 9, found {other}")))
         }
@@ -111,6 +112,8 @@ fn printed_line(number: u8, index: usize, system: System, printed: &[Value]) -> 
         System::Xception => "Xception-raw",
         System::Capsule => "Capsule",
         System::GrNet(_) => "GRnet-HQ",
+        System::MultiTask => "Multi-task",
+        System::Fwa => "FWA",
         _ => return None,
     };
     printed.iter().find(|row| row[0] == wanted)
@@ -220,6 +223,7 @@ mod tests {
         }
         assert_eq!(names(9)[0], ("Meso-4".into(), vec![Some(54.8)]));
         assert_eq!(names(9)[3], ("mislnet".into(), vec![None]));
+        assert_eq!(names(9)[9], ("FWA".into(), vec![Some(56.9)]));
     }
 
     #[test]
