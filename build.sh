@@ -15,6 +15,7 @@ WASM=wasm32-unknown-unknown
 TOOLS=$TARGET/tools
 SITE=dist/site
 EXTENSION=dist/extension # -chromium and -firefox
+NATIVE=(--locked --profile ci --features wgpu,train) # one native build for all tests and measurements
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "build.sh: $*"; exit 1; }
@@ -296,7 +297,7 @@ onnx_tests() {
     return
   fi
   export GRNET_PYTHON
-  suite "ONNX export in ONNX Runtime" cargo test --locked --profile ci --features wgpu,train --test onnx -- --ignored
+  suite "ONNX export in ONNX Runtime" cargo test "${NATIVE[@]}" --test onnx -- --ignored
   SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
 }
 
@@ -311,7 +312,7 @@ ignored_tests() {
   else
     return 0
   fi
-  suite "tests that need a GPU or the data" cargo test --locked --profile ci --features wgpu,train -- --ignored "${filter[@]}"
+  suite "tests that need a GPU or the data" cargo test "${NATIVE[@]}" -- --ignored "${filter[@]}"
   SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
 }
 
@@ -332,18 +333,17 @@ firefox_tests() {
 }
 
 run_tests() {
-  local native=(--locked --profile ci --features wgpu,train)
   need_wasm_target
   find_lavapipe || debian_install mesa-vulkan-drivers || say "no lavapipe (mesa-vulkan-drivers): GPU tests are skipped"
   check "format" cargo fmt --check
   check "format of tools" rustfmt_tools
-  check "lints, native" cargo clippy "${native[@]}" --all-targets -- -D warnings
+  check "lints, native" cargo clippy "${NATIVE[@]}" --all-targets -- -D warnings
   check "lints, native, default features" cargo clippy --locked --profile ci --all-targets -- -D warnings
   check "lints, browser CPU build" \
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features -- -D warnings
   check "lints, browser GPU build" \
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features --features wgpu -- -D warnings
-  suite "tests, native" cargo test "${native[@]}"
+  suite "tests, native" cargo test "${NATIVE[@]}"
   ignored_tests
   onnx_tests
   if need_node; then
@@ -355,7 +355,7 @@ run_tests() {
   check "site and extension" ./build.sh extension # a process of its own: inside a condition bash forgets set -e
   BROWSER=$(find_browser || { debian_install chromium fonts-dejavu-core && find_browser; } || true)
   if [[ -n $BROWSER && -d node_modules ]]; then
-    check "native program" cargo build "${native[@]}"
+    check "native program" cargo build "${NATIVE[@]}"
     suite "page, end to end" page_tests
     suite "extension in Chromium" extension_tests
     FIREFOX=$(find_firefox || { debian_install firefox-esr && find_firefox; } || true)
@@ -388,7 +388,7 @@ model_report() {
   need_rust
   local data=$1 out=dist/model-report
   shift
-  cargo build --locked --profile ci --features wgpu,train --quiet
+  cargo build "${NATIVE[@]}" --quiet
   mkdir -p "$out"
   "$TARGET/ci/grnet" eval --data "$data" --model "$WEIGHTS/grnet.safetensors" --split test \
     --degrade raw,web,hard,avatar --by source,generator,face --json "$out/eval.json" --plots "$out" "$@" | tee "$out/eval.txt"

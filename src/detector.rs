@@ -12,8 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::face::FaceFinder;
 use crate::input::{self, MIN_FACE_PX};
 use crate::mte::{self, GuidedFilterConfig, MteBackend};
-use crate::nn::resnet::{FEATURES, global_average};
-use crate::nn::{GrNet, StreamMaps, cam};
+use crate::nn::{EARLY_FEATURES, GrNet, StreamMaps, cam};
 use crate::photo::{self, Limits, Rgb8};
 use crate::report::{
     Band, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings, Votes,
@@ -44,6 +43,13 @@ pub struct PrepareConfig {
     pub stability: bool,
     /// Limits on the photo.
     pub limits: Limits,
+}
+
+impl PrepareConfig {
+    /// For a network of this input: faces are looked for, nothing but the face itself is prepared, usual limits.
+    pub fn new(input_px: usize, crop_margin: f32) -> Self {
+        PrepareConfig { input_px, crop_margin, whole: false, stability: false, limits: Limits::default() }
+    }
 }
 
 /// A photo on its way: everything that needs no tensors is done.
@@ -207,13 +213,7 @@ impl<B: MteBackend> Detector<B> {
 
     /// What [`prepare`] needs to know of this model.
     pub fn prepare_config(&self) -> PrepareConfig {
-        PrepareConfig {
-            input_px: self.meta.input_px,
-            crop_margin: self.meta.crop_margin,
-            whole: false,
-            stability: false,
-            limits: Limits::default(),
-        }
+        PrepareConfig::new(self.meta.input_px, self.meta.crop_margin)
     }
 
     /// The model's metadata.
@@ -274,10 +274,10 @@ impl<B: MteBackend> Detector<B> {
     /// # Errors
     /// [`ErrorKind::GpuLost`] when the device fails to answer.
     pub async fn score(&self, crops: &[Rgb8]) -> Result<Vec<RawScore>> {
-        let maps = self.maps(input::batch_unit(crops, &self.device));
+        let [early, maps] = self.maps(input::batch_unit(crops, &self.device));
         let [_, _, height, width] = maps.spatial.dims();
         let places = self.network.place_logits(&self.meta.network, maps.clone());
-        let features = read(self.features_of(&maps)).await?;
+        let features = read(early.statistics()).await?;
         let output = self.network.heads(&self.meta.network, maps);
         let spatial = probabilities(output.spatial).await?;
         let residual = probabilities(output.residual).await?;
@@ -288,7 +288,7 @@ impl<B: MteBackend> Detector<B> {
         let maps = logits.chunks(classes).zip(places.chunks(classes * height * width));
         Ok(scores
             .zip(maps)
-            .zip(features.chunks(2 * FEATURES))
+            .zip(features.chunks(EARLY_FEATURES))
             .map(|((((classes, spatial), residual), (logits, places)), features)| RawScore {
                 features: features.to_vec(),
                 votes: Votes { spatial: 1.0 - spatial[0], residual: 1.0 - residual[0] },
@@ -298,21 +298,17 @@ impl<B: MteBackend> Detector<B> {
             .collect())
     }
 
-    /// What the familiarity gate looks at: both streams' average features side by side, `[n, 1024]`.
-    fn features_of(&self, maps: &StreamMaps<B>) -> Tensor<B, 2> {
-        Tensor::cat(vec![global_average(maps.spatial.clone()), global_average(maps.residual.clone())], 1)
-    }
-
-    fn maps(&self, unit: Tensor<B, 4>) -> StreamMaps<B> {
+    /// Those that the familiarity gate looks at, and the last ones.
+    fn maps(&self, unit: Tensor<B, 4>) -> [StreamMaps<B>; 2] {
         let residual = mte::residual(unit.clone(), &self.meta.mte);
-        self.network.maps(&self.meta.network, input::normalise(unit), residual)
+        self.network.early_and_last_maps(&self.meta.network, input::normalise(unit), residual)
     }
 
     /// Writes what was found of a face; `changed` are its raw scores after each of [`stability::CHANGES`], or none.
     fn fill(&self, face: &mut Face, raw: RawScore, changed: &[f32]) {
         let Some(bucket) = self.bucket(&face.quality) else { return };
         let p_fake = calibrate(raw.p_fake(), bucket);
-        let familiar = self.meta.gate.as_ref().is_none_or(|gate| gate.familiar(&raw.features));
+        let familiar = self.meta.familiarity.as_ref().is_none_or(|gate| gate.familiar(&raw.features));
         let values = raw.map.values.iter().map(|p| calibrate(*p, bucket)).collect();
         face.band = band_of(p_fake, self.meta.thresholds);
         face.reason = None;
@@ -374,7 +370,7 @@ impl<B: MteBackend> Detector<B> {
     /// [`ErrorKind::GpuLost`] when the device fails to answer.
     pub async fn known_logits(&self) -> Result<Vec<f32>> {
         let picture = known_picture(self.meta.input_px);
-        let maps = self.maps(input::batch_unit(std::slice::from_ref(&picture), &self.device));
+        let [_, maps] = self.maps(input::batch_unit(std::slice::from_ref(&picture), &self.device));
         read(self.network.heads(&self.meta.network, maps).fused).await
     }
 }
@@ -388,7 +384,7 @@ pub struct RawScore {
     pub votes: Votes,
     /// The classifier's `p_fake` for a face that looked everywhere like one place.
     pub map: HeatMap,
-    /// Average features of the spatial stream, then of the residual stream.
+    /// What the familiarity gate looks at; see [`StreamMaps::statistics`].
     pub features: Vec<f32>,
 }
 
@@ -401,11 +397,13 @@ impl RawScore {
 
 /// The bucket that a face of this quality falls into.
 pub fn find_bucket<'a>(buckets: &'a [CalibrationBucket], quality: &Quality) -> Option<&'a CalibrationBucket> {
-    let jpeg_quality = quality.jpeg_quality.unwrap_or(100);
-    let within = |value: u32, range: [u32; 2]| (range[0]..=range[1]).contains(&value);
-    buckets.iter().find(|bucket| {
-        within(quality.face_px, bucket.face_px) && within(u32::from(jpeg_quality), bucket.jpeg_quality.map(u32::from))
-    })
+    buckets.iter().find(|bucket| holds(bucket.face_px, bucket.jpeg_quality, quality))
+}
+
+/// Whether a face of this quality lies in both ranges; files that are not JPEG count as 100.
+fn holds(face_px: [u32; 2], jpeg_quality: [u8; 2], quality: &Quality) -> bool {
+    (face_px[0]..=face_px[1]).contains(&quality.face_px)
+        && (jpeg_quality[0]..=jpeg_quality[1]).contains(&quality.jpeg_quality.unwrap_or(100))
 }
 
 /// Raw `p_fake` -> calibrated `p_fake`: sigmoid(logit / temperature + bias).
@@ -431,11 +429,7 @@ pub fn band_of(p_fake: f32, thresholds: Thresholds) -> Band {
 /// How often untouched faces get the band of this score: as counted for faces of this quality where the model file has a
 /// count, else for `likely_fake` the bound to which its threshold was fitted, else nothing.
 pub fn meaning(meta: &ModelMeta, quality: &Quality, p_fake: f32) -> Option<Meaning> {
-    let jpeg_quality = u32::from(quality.jpeg_quality.unwrap_or(100));
-    let like_this = |counted: &&UntouchedOutcomes| {
-        let [low, high] = counted.jpeg_quality.map(u32::from);
-        (counted.face_px[0]..=counted.face_px[1]).contains(&quality.face_px) && (low..=high).contains(&jpeg_quality)
-    };
+    let like_this = |counted: &&UntouchedOutcomes| holds(counted.face_px, counted.jpeg_quality, quality);
     let band = band_of(p_fake, meta.thresholds);
     let per_1000 = |share: f64| (share * 1000.0).round() as u32;
     if let Some(counted) = meta.untouched.iter().find(like_this) {

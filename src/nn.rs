@@ -22,6 +22,11 @@ use serde::{Deserialize, Serialize};
 use afm::{AttentionForm, Fusion, attend, fuse_plain};
 use resnet::{FEATURES, ResNet18, global_average};
 
+/// Stages whose maps the familiarity gate looks at: the stem and `layer1`.
+const EARLY_STAGES: usize = 2;
+/// Numbers that the familiarity gate looks at: mean and standard deviation of 64 maps of both streams.
+pub const EARLY_FEATURES: usize = 4 * 64;
+
 /// The architecture, as stored in a model file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GrNetConfig {
@@ -100,13 +105,28 @@ pub struct GrNetOutput<B: Backend> {
     pub residual: Tensor<B, 2>,
 }
 
-/// The last feature maps of both streams, each `[n, 512, h / 32, w / 32]`.
+/// Feature maps of both streams; the last ones are each `[n, 512, h / 32, w / 32]`.
 #[derive(Debug, Clone)]
 pub struct StreamMaps<B: Backend> {
     /// Of the spatial stream.
     pub spatial: Tensor<B, 4>,
     /// Of the residual stream.
     pub residual: Tensor<B, 4>,
+}
+
+impl<B: Backend> StreamMaps<B> {
+    /// Mean of each map, then standard deviation, of the spatial stream, then of the residual stream.
+    ///
+    /// # Shapes
+    /// `[n, c, h, w] -> [n, 4 c]`
+    pub fn statistics(&self) -> Tensor<B, 2> {
+        let of = |map: &Tensor<B, 4>| {
+            let mean = map.clone().mean_dim(3).mean_dim(2);
+            let variance = map.clone().sub(mean.clone()).powi_scalar(2).mean_dim(3).mean_dim(2);
+            [mean.flatten(1, 3), variance.sqrt().flatten(1, 3)]
+        };
+        Tensor::cat([of(&self.spatial), of(&self.residual)].into_iter().flatten().collect(), 1)
+    }
 }
 
 impl<B: Backend> GrNet<B> {
@@ -134,6 +154,25 @@ impl<B: Backend> GrNet<B> {
             spatial: self.spatial.forward_in(kind, rgb),
             residual: self.residual.forward_in(kind, residual.mul_scalar(config.residual_gain)),
         }
+    }
+
+    /// The maps of the first two stages, and those of [`GrNet::maps`].
+    ///
+    /// # Shapes
+    /// As [`GrNet::forward`] `-> [n, 64, h / 4, w / 4]` and `[n, 512, h / 32, w / 32]` of both streams.
+    pub fn early_and_last_maps(
+        &self,
+        config: &GrNetConfig,
+        rgb: Tensor<B, 4>,
+        residual: Tensor<B, 4>,
+    ) -> [StreamMaps<B>; 2] {
+        let spatial = self.spatial.forward_until(EARLY_STAGES, rgb);
+        let residual = self.residual.forward_until(EARLY_STAGES, residual.mul_scalar(config.residual_gain));
+        let last = StreamMaps {
+            spatial: self.spatial.forward_from(EARLY_STAGES, spatial.clone()),
+            residual: self.residual.forward_from(EARLY_STAGES, residual.clone()),
+        };
+        [StreamMaps { spatial, residual }, last]
     }
 
     /// Everything after the trunks.

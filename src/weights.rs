@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, ErrorKind, Result};
 use crate::gate::Gate;
 use crate::mte::GuidedFilterConfig;
-use crate::nn::resnet::{FEATURES, ResNet18};
-use crate::nn::{GrNet, GrNetConfig};
+use crate::nn::resnet::ResNet18;
+use crate::nn::{EARLY_FEATURES, GrNet, GrNetConfig};
 
 /// Value of [`ModelMeta::format`].
 pub const FORMAT: &str = "grnet.model/1";
@@ -50,7 +50,7 @@ pub struct ModelMeta {
     pub untouched: Vec<UntouchedOutcomes>,
     /// What tells pictures that the model knows from others; absent: every picture counts as familiar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<Gate>,
+    pub familiarity: Option<Gate>,
     /// The classifier's logits on [`crate::detector::known_picture`], for the self-check at load.
     pub known_logits: Vec<f32>,
     /// How the model came about, for people: commit, data, steps, validation figures.
@@ -128,7 +128,7 @@ impl Default for ModelMeta {
             }],
             thresholds: Thresholds { likely_fake: 0.9, auto_scan: 0.97, no_signs: 0.5 },
             untouched: Vec::new(),
-            gate: None,
+            familiarity: None,
             known_logits: Vec::new(),
             training: BTreeMap::new(),
             licence: "CC-BY-NC-4.0".to_string(),
@@ -157,14 +157,9 @@ impl ModelMeta {
         check((1.0..=3.0).contains(&margin), "crop_margin in 1..=3", margin.to_string())?;
         let classes = self.network.classes;
         check((2..=64).contains(&classes), "2 to 64 classes", classes.to_string())?;
-        if let Some(gate) = &self.gate {
-            let width = 2 * FEATURES;
-            let good = gate.fits(width, 2);
-            check(
-                good,
-                &format!("a gate of two centroids with {width} features and a positive limit"),
-                "another".into(),
-            )?;
+        if let Some(gate) = &self.familiarity {
+            let expected = format!("a familiarity gate for {EARLY_FEATURES} features with a positive limit");
+            check(gate.fits(EARLY_FEATURES), &expected, "another".into())?;
         }
         let names = self.class_names.len();
         check(names == classes, &format!("{classes} class names"), names.to_string())?;
@@ -273,28 +268,54 @@ pub fn write_model<B: Backend>(network: &GrNet<B>, meta: &ModelMeta, precision: 
     meta.validate()?;
     let document = serde_json::to_string(meta)
         .map_err(|error| Error::caused(ErrorKind::Internal, "model metadata as JSON", error))?;
-    let mut stored: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut stored: Vec<StoredTensor> = Vec::new();
     read_module(network, &mut |name, shape, values| match precision {
         Precision::F16 => {
             let bytes = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
-            stored.push((name.to_string(), Dtype::F16, shape.to_vec(), bytes));
+            stored.push(StoredTensor { name: name.to_string(), dtype: Dtype::F16, shape: shape.to_vec(), bytes });
         }
         Precision::Int8 if shape.len() > 1 => {
             let (quantised, scales) = quantise(&values, shape[0]);
-            stored.push((name.to_string(), Dtype::I8, shape.to_vec(), quantised));
-            let scales = scales.iter().flat_map(|v| v.to_le_bytes()).collect();
-            stored.push((format!("{name}.scale"), Dtype::F32, vec![shape[0]], scales));
+            let (dtype, shape) = (Dtype::I8, shape.to_vec());
+            let scales = StoredTensor::f32(format!("{name}.scale"), &shape[..1], scales);
+            stored.push(StoredTensor { name: name.to_string(), dtype, shape, bytes: quantised });
+            stored.push(scales);
         }
         Precision::F32 | Precision::Int8 => {
-            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            stored.push((name.to_string(), Dtype::F32, shape.to_vec(), bytes));
+            stored.push(StoredTensor::f32(name.to_string(), shape, values));
         }
     });
-    let views = stored.iter().map(|(name, dtype, shape, bytes)| {
-        let view = TensorView::new(*dtype, shape.clone(), bytes).expect("bytes were made from the shape");
-        (name.as_str(), view)
+    write_tensors(&stored, METADATA_KEY, document)
+}
+
+/// A tensor on its way into a file.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredTensor {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl StoredTensor {
+    /// Four bytes a number, exact.
+    pub(crate) fn f32(name: String, shape: &[usize], values: Vec<f32>) -> Self {
+        let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        StoredTensor { name, dtype: Dtype::F32, shape: shape.to_vec(), bytes }
+    }
+}
+
+/// A safetensors file with one document in its metadata, under `key`.
+///
+/// # Errors
+/// `Internal`, should bytes and shape of a tensor disagree.
+pub(crate) fn write_tensors(stored: &[StoredTensor], key: &str, document: String) -> Result<Vec<u8>> {
+    let views = stored.iter().map(|StoredTensor { name, dtype, shape, bytes }| {
+        Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes)?))
     });
-    safetensors::serialize(views, Some(HashMap::from([(METADATA_KEY.to_string(), document)])))
+    views
+        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
+        .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(key.to_string(), document)]))))
         .map_err(|error| Error::caused(ErrorKind::Internal, "writing safetensors", error))
 }
 
@@ -323,16 +344,6 @@ pub fn load_trunk<B: Backend>(trunk: ResNet18<B>, tensors: &Tensors) -> Result<R
         }
         None => Ok(trunk),
     }
-}
-
-/// Loads a module from a safetensors file with torchvision's names, for example a trunk from a `resnet18` state dict;
-/// tensors that the module lacks, such as that one's classifier, are ignored.
-///
-/// # Errors
-/// [`ErrorKind::BadWeights`] for a missing or misshapen tensor.
-pub fn load_module<B: Backend, M: Module<B>>(module: M, bytes: &[u8]) -> Result<M> {
-    let tensors = Tensors::parse(bytes)?;
-    fill_module(module, &mut |name, shape| tensors.get(name, shape))
 }
 
 /// The file that stands beside a model file and names it.

@@ -74,11 +74,13 @@ fn what_lies_beyond_the_gate_becomes_inconclusive_and_says_why() {
         prepare("astronaut.jpg", include_bytes!("pictures/astronaut.jpg"), &mut finder, &config)
     };
     let judge = |gate: Option<Gate>| {
-        let meta = ModelMeta { gate, ..meta() };
+        let meta = ModelMeta { familiarity: gate, ..meta() };
         let bytes = write_model(&net, &meta, Precision::F32).unwrap();
         wait(Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().judge(&prepared)).unwrap()
     };
-    let with_limit = |limit: f32| Gate { centroids: vec![vec![0.0; 1024]; 2], spread: vec![1.0; 1024], limit };
+    let (width, diagonal) = (256, |i: usize| (0..=i).map(move |j| f32::from(u8::from(i == j))));
+    let with_limit =
+        |limit: f32| Gate { mean: vec![0.0; width], whitening: (0..width).flat_map(diagonal).collect(), limit };
     let open = judge(None);
     assert_ne!(open.band, Band::Inconclusive, "this face must be one that the gate changes");
     let wide = judge(Some(with_limit(1e6)));
@@ -90,11 +92,11 @@ fn what_lies_beyond_the_gate_becomes_inconclusive_and_says_why() {
     );
     assert_eq!(narrow.faces[0].meaning, None);
     // A gate for another network is no gate.
-    let short = Gate { centroids: vec![vec![0.0; 512]; 2], ..with_limit(1.0) };
-    let meta = ModelMeta { gate: Some(short), ..meta() };
+    let short = Gate { mean: vec![0.0; 128], ..with_limit(1.0) };
+    let meta = ModelMeta { familiarity: Some(short), ..meta() };
     let error =
         write_model(&net, &meta, Precision::F32).and_then(|bytes| ModelFile::parse(&bytes).map(|_| ())).unwrap_err();
-    assert!(error.full_message().contains("1024 features"), "{}", error.full_message());
+    assert!(error.full_message().contains("256 features"), "{}", error.full_message());
 }
 
 #[test]

@@ -1,19 +1,18 @@
 //! Checkpoints: one safetensors file with the network, the averaged network, Adam's moments and, as JSON in its metadata,
 //! everything else that a run needs to go on exactly as if it had not stopped. Written atomically.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::optim::{Adam, Named};
 use crate::nn::GrNet;
-use crate::weights::{fill_module, read_module};
+use crate::weights::{StoredTensor, fill_module, read_module, write_tensors};
 use crate::{Error, ErrorKind, Result};
 
 /// Value of [`State::format`].
@@ -82,39 +81,29 @@ pub struct Learner<B: AutodiffBackend> {
     pub adam: Adam<B::InnerBackend>,
 }
 
-/// Name, shape and bytes of a stored tensor.
-type Stored = (String, Vec<usize>, Vec<u8>);
-
 /// Writes a checkpoint to `path`: first beside it, then renamed over it.
 ///
 /// # Errors
 /// `Io`, for example when the disk is full; an older checkpoint then stays as it is.
 pub fn save<B: AutodiffBackend>(path: &Path, learner: &Learner<B>, state: &State) -> Result<()> {
-    let mut stored: Vec<Stored> = Vec::new();
-    let bytes = |values: Vec<f32>| values.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+    let mut stored: Vec<StoredTensor> = Vec::new();
     read_module(&learner.network, &mut |name, shape, values| {
-        stored.push((format!("network.{name}"), shape.to_vec(), bytes(values)));
+        stored.push(StoredTensor::f32(format!("network.{name}"), shape, values));
     });
     if let Some(average) = &learner.average {
         read_module(average, &mut |name, shape, values| {
-            stored.push((format!("average.{name}"), shape.to_vec(), bytes(values)));
+            stored.push(StoredTensor::f32(format!("average.{name}"), shape, values));
         });
     }
     for (prefix, moments) in [("first", &learner.adam.first), ("second", &learner.adam.second)] {
         for (name, tensor) in moments {
             let values: Vec<f32> = tensor.to_data().convert::<f32>().iter::<f32>().collect();
-            stored.push((format!("{prefix}.{name}"), vec![values.len()], bytes(values)));
+            stored.push(StoredTensor::f32(format!("{prefix}.{name}"), &[values.len()], values));
         }
     }
     let document =
         serde_json::to_string(state).map_err(|e| Error::caused(ErrorKind::Internal, "checkpoint state as JSON", e))?;
-    let views = stored
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
-        .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(METADATA_KEY.to_string(), document)]))))
-        .map_err(|e| Error::caused(ErrorKind::Internal, "writing safetensors", e))?;
-    write_atomically(path, &views)
+    write_atomically(path, &write_tensors(&stored, METADATA_KEY, document)?)
 }
 
 /// Writes a file beside `path` and renames it over it, so that there is always a whole one.

@@ -21,7 +21,7 @@ use crate::gate::Gate;
 use crate::photo::{self, Limits, Rgb8};
 use crate::report::{Band, Face, ModelInfo, Quality, Reason};
 use crate::weights::Thresholds;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, evidence};
 
 /// Value of [`Evaluation::schema`].
 pub const SCHEMA: &str = "grnet.eval/1";
@@ -128,20 +128,7 @@ pub fn degraded_file(bytes: &[u8], tier: Tier, odd: bool) -> Result<Vec<u8>> {
         Some(Step::Jpeg { quality, full_chroma }) => encode_jpeg(&picture, quality, full_chroma),
         Some(Step::Webp { quality }) => encode_webp(&picture, quality),
         // Without loss: nothing but the named degradation happens.
-        _ => {
-            let mut file = std::io::Cursor::new(Vec::new());
-            let (height, width) = (picture.height as u32, picture.width as u32);
-            image::write_buffer_with_format(
-                &mut file,
-                &picture.data,
-                width,
-                height,
-                image::ExtendedColorType::Rgb8,
-                image::ImageFormat::Png,
-            )
-            .map_err(|e| Error::caused(ErrorKind::Internal, "cannot encode as PNG", e))?;
-            Ok(file.into_inner())
-        }
+        _ => evidence::png(&picture),
     }
 }
 
@@ -162,15 +149,7 @@ pub fn judge(
     let tasks: Vec<(usize, Tier)> = tiers.iter().flat_map(|t| (0..rows.len()).map(|row| (row, *t))).collect();
     let mut judged = Vec::with_capacity(tasks.len());
     for chunk in tasks.chunks(CHUNK) {
-        let prepared: Vec<Prepared> = chunk
-            .par_iter()
-            .map_init(SeetaFinder::new, |finder, (row, tier)| {
-                let finder = finder.as_mut().map_err(|e| Error::new(ErrorKind::Internal, e.full_message()))?;
-                let whole = cropped || rows[*row].crop == Crop::Whole;
-                let config = PrepareConfig { whole, ..config.clone() };
-                Ok(prepare_row(base, &rows[*row], *row, *tier, finder, &config))
-            })
-            .collect::<Result<_>>()?;
+        let prepared = prepare_rows(base, rows, chunk, &config, cropped)?;
         for ((row, tier), prepared) in chunk.iter().zip(&prepared) {
             let report = detector.report(prepared)?;
             let decided = |face: &&Face| face.p_fake.is_some() && face.p_fake == report.p_fake;
@@ -188,6 +167,23 @@ pub fn judge(
     Ok(judged)
 }
 
+/// Prepares rows in their tiers, on all cores.
+fn prepare_rows(
+    base: &Path,
+    rows: &[Row],
+    tasks: &[(usize, Tier)],
+    config: &PrepareConfig,
+    cropped: bool,
+) -> Result<Vec<Prepared>> {
+    let prepared = tasks.par_iter().map_init(SeetaFinder::new, |finder, (row, tier)| {
+        let finder = finder.as_mut().map_err(|e| Error::new(ErrorKind::Internal, e.full_message()))?;
+        let whole = cropped || rows[*row].crop == Crop::Whole;
+        let config = PrepareConfig { whole, ..config.clone() };
+        Ok(prepare_row(base, &rows[*row], *row, *tier, finder, &config))
+    });
+    prepared.collect()
+}
+
 fn prepare_row(
     base: &Path,
     row: &Row,
@@ -203,33 +199,27 @@ fn prepare_row(
     detector::prepare(&row.path, &bytes, finder, config)
 }
 
-/// The familiarity gate of a model: fitted on the features of the rows' faces in all `tiers`. `None` when a class has none.
+/// The familiarity gate of a model: fitted on the features of the rows' faces in all `tiers`. `None` for too few faces.
 ///
 /// # Errors
 /// `GpuLost` when the device fails to answer.
 pub fn fit_gate(base: &Path, rows: &[Row], detector: &AnyDetector, tiers: &[Tier]) -> Result<Option<Gate>> {
     let config = detector.prepare_config();
-    let tasks: Vec<(usize, Tier)> = tiers.iter().flat_map(|t| (0..rows.len()).map(|row| (row, *t))).collect();
+    let labelled = |row: &usize| rows[*row].label != UNKNOWN;
+    let tasks: Vec<(usize, Tier)> =
+        tiers.iter().flat_map(|t| (0..rows.len()).filter(labelled).map(|row| (row, *t))).collect();
     let mut samples = Vec::new();
     for chunk in tasks.chunks(CHUNK) {
-        let crops: Vec<(usize, Rgb8)> = chunk
-            .par_iter()
-            .filter(|(row, _)| [REAL, FAKE].contains(&rows[*row].label))
-            .map_init(SeetaFinder::new, |finder, (row, tier)| {
-                let finder = finder.as_mut().map_err(|e| Error::new(ErrorKind::Internal, e.full_message()))?;
-                let config = PrepareConfig { whole: rows[*row].crop == Crop::Whole, ..config.clone() };
-                let prepared = prepare_row(base, &rows[*row], *row, *tier, finder, &config);
-                Ok(prepared.crops.into_iter().flatten().next().map(|crop| (rows[*row].label as usize, crop)))
-            })
-            .filter_map(Result::transpose)
-            .collect::<Result<_>>()?;
-        let (labels, crops): (Vec<usize>, Vec<Rgb8>) = crops.into_iter().unzip();
-        for (labels, crops) in labels.chunks(BATCH).zip(crops.chunks(BATCH)) {
+        let prepared = prepare_rows(base, rows, chunk, &config, false)?;
+        let faces = chunk.iter().zip(prepared);
+        let (pictures, crops): (Vec<usize>, Vec<Rgb8>) =
+            faces.filter_map(|((row, _), prepared)| Some((*row, prepared.crops.into_iter().flatten().next()?))).unzip();
+        for (pictures, crops) in pictures.chunks(BATCH).zip(crops.chunks(BATCH)) {
             let scores = pollster::block_on(detector.score(crops))?;
-            samples.extend(labels.iter().copied().zip(scores.into_iter().map(|score| score.features)));
+            samples.extend(pictures.iter().copied().zip(scores.into_iter().map(|score| score.features)));
         }
     }
-    Ok(Gate::fit(&samples, 2))
+    Ok(Gate::fit(&samples))
 }
 
 /// Pictures that go through the network together.

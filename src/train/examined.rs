@@ -4,7 +4,7 @@
 use super::system::{Competitor, SystemMeta, class_probabilities};
 use crate::backend::{AnyDetector, Cpu, DeviceChoice};
 use crate::detector::{PrepareConfig, Prepared, band_of, summarise};
-use crate::photo::Limits;
+use crate::input::CROP_MARGIN;
 use crate::report::{ModelInfo, Reason, Report};
 use crate::weights::{ModelFile, ModelMeta, Thresholds, sha256_hex};
 use crate::{Error, ErrorKind, Result};
@@ -66,13 +66,7 @@ impl SystemDetector {
 
 impl Examined for SystemDetector {
     fn prepare_config(&self) -> PrepareConfig {
-        PrepareConfig {
-            input_px: self.meta.side_px,
-            crop_margin: crate::input::CROP_MARGIN,
-            whole: false,
-            stability: false,
-            limits: Limits::default(),
-        }
+        PrepareConfig::new(self.meta.side_px, CROP_MARGIN)
     }
 
     fn report(&self, prepared: &Prepared) -> Result<Report> {

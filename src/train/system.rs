@@ -1,13 +1,11 @@
 //! Every system of the paper's comparison under one roof: its name, input, training settings and network. Here residuals
 //! meet networks; the networks themselves are in [`crate::nn`].
 
-use std::collections::HashMap;
-
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::Backend;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::rng::{Stream, TrainRng, at, between, normal};
@@ -29,7 +27,7 @@ use crate::nn::residuals::srm::Srm;
 use crate::nn::residuals::{FrontEnd, Given};
 use crate::nn::resnet::ResNet18;
 use crate::nn::{GrNet, GrNetConfig};
-use crate::weights::{Tensors, fill_module, load_module, load_trunk, read_module};
+use crate::weights::{StoredTensor, Tensors, fill_module, load_trunk, read_module, write_tensors};
 use crate::{Error, ErrorKind, Result, input};
 
 /// A residual front end (Table II).
@@ -501,7 +499,6 @@ impl<B: Backend> Competitor<B> {
     /// # Errors
     /// `Internal`; writing to memory does not fail.
     pub fn to_bytes(&self, class_names: &[String], side_px: usize) -> Result<Vec<u8>> {
-        let failed = |what: &str| Error::new(ErrorKind::Internal, format!("a system as a file: {what}"));
         let meta = SystemMeta {
             format: FORMAT.into(),
             system: self.system.name(),
@@ -511,17 +508,13 @@ impl<B: Backend> Competitor<B> {
             residual_gain: self.grnet.residual_gain,
             mte: self.mte.clone(),
         };
-        let document = serde_json::to_string(&meta).map_err(|e| failed(&e.to_string()))?;
-        let mut stored: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        let document =
+            serde_json::to_string(&meta).map_err(|e| Error::caused(ErrorKind::Internal, "a system as JSON", e))?;
+        let mut stored = Vec::new();
         read_module(&self.network, &mut |name, shape, values| {
-            stored.push((name.to_string(), shape.to_vec(), values.into_iter().flat_map(f32::to_le_bytes).collect()));
+            stored.push(StoredTensor::f32(name.to_string(), shape, values));
         });
-        let views = stored
-            .iter()
-            .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-            .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
-        let metadata = Some(HashMap::from([(METADATA_KEY.to_string(), document)]));
-        views.and_then(|views| safetensors::serialize(views, metadata)).map_err(|e| failed(&e.to_string()))
+        write_tensors(&stored, METADATA_KEY, document)
     }
 
     /// Reads what [`Competitor::to_bytes`] wrote.
@@ -539,7 +532,8 @@ impl<B: Backend> Competitor<B> {
         }
         let blank = System::named(&meta.system)?.init::<B>(meta.class_names.len(), meta.side_px, false, device)?;
         let grnet = GrNetConfig { w_spatial: meta.w_spatial, residual_gain: meta.residual_gain, ..blank.grnet };
-        let network = load_module(blank.network, bytes)?;
+        let tensors = Tensors::parse(bytes)?;
+        let network = fill_module(blank.network, &mut |name, shape| tensors.get(name, shape))?;
         Ok((Competitor { system: blank.system, network, grnet, mte: meta.mte.clone() }, meta))
     }
 }

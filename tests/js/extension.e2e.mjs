@@ -56,7 +56,7 @@ function withoutThreshold() {
   const header = JSON.parse(bytes.subarray(8, end).toString());
   const meta = JSON.parse(header.__metadata__.grnet);
   meta.thresholds = { likely_fake: 0, auto_scan: 0, no_signs: 0 };
-  delete meta.gate;
+  delete meta.familiarity;
   header.__metadata__.grnet = JSON.stringify(meta);
   const text = Buffer.from(JSON.stringify(header));
   const padded = Buffer.concat([text, Buffer.alloc((8 - (text.length % 8)) % 8, ' ')]);

@@ -5,6 +5,7 @@
 
 import { EngineClient } from '../shared/client.js';
 import { coded, failure } from '../shared/messages.js';
+import { sha256 } from '../shared/model.js';
 import { leadingFace } from '../shared/view.js';
 import { fetchPicture } from './lib/fetch.js';
 import {
@@ -364,12 +365,6 @@ async function readModelFacts(root) {
  */
 function packed({ height, width, rgba }) {
   return { height, width, rgba: pack(rgba) };
-}
-
-/** @param {Uint8Array<ArrayBuffer>} bytes */
-async function sha256(bytes) {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /**

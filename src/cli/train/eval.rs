@@ -176,8 +176,8 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
     let detector = pollster::block_on(AnyDetector::open(DeviceChoice::Cpu, &plain))?;
     let judged = judge_with_bar(&data, &detector, &CALIBRATION_TIERS, false)?;
     let samples = calibrate::samples(&data.rows, &judged);
-    // Degraded pictures are familiar ones; two tiers show that for half the time of four.
-    let gate = fit_gate(&data.base, &data.rows, &detector, &[Tier::Raw, Tier::Hard])?;
+    // Degraded pictures are familiar ones: the smallest and the most compressed, beside those that are neither.
+    let familiarity = fit_gate(&data.base, &data.rows, &detector, &[Tier::Raw, Tier::Hard, Tier::Avatar])?;
     let (calibration, thresholds) = calibrate::fit(&samples)?;
     let untouched = calibrate::untouched_outcomes(&samples, &calibration, thresholds);
     for bucket in &calibration {
@@ -191,5 +191,5 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
         );
     }
     eprintln!("{thresholds:?}");
-    Ok(ModelMeta { calibration, thresholds, gate, untouched, ..ModelFile::parse(model)?.meta })
+    Ok(ModelMeta { calibration, thresholds, familiarity, untouched, ..ModelFile::parse(model)?.meta })
 }
