@@ -12,7 +12,7 @@ use grnet::input::{resize, whole_square};
 use grnet::photo::{Limits, decode};
 use grnet::report::Reason;
 use grnet::train::compare::{
-    Budget, Entrant, Inputs, Kept, Outcome, Protocol, Setting, Task, kept_models, page, run, tables,
+    Budget, Entrant, Inputs, Kept, Outcome, Protocol, Setting, Task, earlier_outcome, kept_models, page, run, tables,
 };
 use grnet::train::degrade::{Tier, encode_jpeg};
 use grnet::train::eval::judge;
@@ -76,10 +76,14 @@ fn a_system_learns_three_classes_and_what_is_complete_is_not_done_again() {
     assert_eq!(raw.confusion.iter().flatten().sum::<usize>(), 9);
     let right: usize = (0..3).map(|class| raw.confusion[class][class]).sum();
     assert!((raw.acc - right as f64 / 9.0).abs() < 1e-9);
+    assert_eq!(raw.auc_by_generator.keys().collect::<Vec<_>>(), ["a", "b"]);
     // What is complete is read, not done again: times would differ. (JSON may lose the last digit of a number.)
     let again = go(&folder, "out", entrant, &protocol).unwrap();
     assert!((again.seconds - first.seconds).abs() < 1e-6);
     assert_eq!(again.test["raw"].confusion, raw.confusion);
+    let left = earlier_outcome(entrant, &folder.join("out")).unwrap().expect("the run left its outcome");
+    assert_eq!((left.pictures, &left.test["raw"].confusion), (first.pictures, &raw.confusion));
+    assert_eq!(earlier_outcome(Entrant { task: Task::Binary, ..entrant }, &folder.join("out")).unwrap(), None);
     let other = Protocol { seed: 4, ..protocol.clone() };
     assert_eq!(go(&folder, "out", entrant, &other).unwrap_err().kind(), ErrorKind::BadUsage);
     let table = tables::table(4, std::slice::from_ref(&first)).unwrap();
@@ -160,6 +164,8 @@ fn every_kind_of_system_goes_the_whole_way() {
         System::AmtenNet(Front::Constrained),
         System::ResNet(Some(Front::Mte)),
         System::GrNet(Streams::GRNET),
+        System::MultiTask,
+        System::Fwa,
     ];
     for (system, setting) in systems.into_iter().zip([Setting::Authors, Setting::Common].into_iter().cycle()) {
         let entrant = Entrant { system, task: Task::Binary, setting };
