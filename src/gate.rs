@@ -98,8 +98,7 @@ impl Gate {
             row[i] = 1.0 + RIDGE;
         }
         let inverse = inverted(&cholesky(&covariance));
-        let rows = inverse.iter().enumerate();
-        let whitening = rows.flat_map(|(i, row)| row[..=i].iter().zip(&spread).map(|(v, spread)| rounded(v / spread)));
+        let whitening = inverse.iter().flat_map(|row| row.iter().zip(&spread).map(|(v, spread)| rounded(v / spread)));
         Gate { whitening: whitening.collect(), mean: mean.into_iter().map(rounded).collect(), limit: f32::INFINITY }
     }
 
@@ -127,14 +126,16 @@ fn cholesky(matrix: &[Vec<f64>]) -> Vec<Vec<f64>> {
     lower
 }
 
-/// The inverse of a lower triangular matrix.
+/// The inverse of a lower triangular matrix: its rows up to the diagonal.
 fn inverted(lower: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let mut inverse = vec![vec![0.0f64; lower.len()]; lower.len()];
-    for i in 0..lower.len() {
-        for j in 0..=i {
-            let known: f64 = (j..i).map(|k| lower[i][k] * inverse[k][j]).sum();
-            inverse[i][j] = (f64::from(u8::from(i == j)) - known) / lower[i][i];
-        }
+    let mut inverse: Vec<Vec<f64>> = Vec::with_capacity(lower.len());
+    for (i, row) in lower.iter().enumerate() {
+        let entry = |j: usize| {
+            let known: f64 = (j..i).map(|k| row[k] * inverse[k][j]).sum();
+            (f64::from(u8::from(i == j)) - known) / row[i]
+        };
+        let entries = (0..=i).map(entry).collect();
+        inverse.push(entries);
     }
     inverse
 }
@@ -178,12 +179,11 @@ mod tests {
     fn whitening_undoes_the_covariance() {
         let matrix = vec![vec![4.0, 2.0, 0.4], vec![2.0, 3.0, 0.5], vec![0.4, 0.5, 1.0]];
         let w = inverted(&cholesky(&matrix));
-        for i in 0..3 {
-            for j in 0..3 {
-                let value: f64 = (0..3)
-                    .flat_map(|k| (0..3).map(move |l| (k, l)))
-                    .map(|(k, l)| w[i][k] * matrix[k][l] * w[j][l])
-                    .sum();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+        for (i, row) in w.iter().enumerate() {
+            let along: Vec<f64> = (0..3).map(|l| (0..=i).map(|k| row[k] * matrix[k][l]).sum()).collect();
+            for (j, other) in w.iter().enumerate() {
+                let value = dot(other, &along);
                 assert!((value - f64::from(u8::from(i == j))).abs() < 1e-12, "{i} {j}: {value}");
             }
         }
