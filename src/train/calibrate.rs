@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::eval::Judged;
-use super::metrics::{Scored, threshold_at_fpr, weighted_auc};
+use super::eval::{BINS, Judged};
+use super::metrics::{self, Scored, threshold_at_fpr, weighted_auc};
 use super::table::{FAKE, Row, UNKNOWN};
 use crate::detector::{band_of, calibrate, find_bucket};
 use crate::report::{Band, Quality};
@@ -117,6 +117,15 @@ pub fn untouched_outcomes(
     counted.filter(|outcomes| outcomes.faces >= FEW_UNTOUCHED).collect()
 }
 
+/// Expected calibration error of samples in the judged buckets: how far scores lie from the share of fakes among them.
+pub fn remaining_error(samples: &[Sample], buckets: &[CalibrationBucket]) -> Option<f64> {
+    let judged = samples.iter().filter_map(|sample| {
+        let bucket = find_bucket(buckets, &sample.quality).filter(|bucket| bucket.judged)?;
+        Some((calibrate(sample.p_fake, bucket), sample.fake))
+    });
+    metrics::calibration_error(&judged.collect::<Vec<Scored>>(), BINS)
+}
+
 /// Whether both classes have enough pictures of enough sources.
 fn varied(samples: &[Sample]) -> bool {
     [false, true].into_iter().all(|fake| {
@@ -223,6 +232,7 @@ mod tests {
         let after = calibrated(&test, &buckets);
         let error = |scored: &[Scored]| calibration_error(scored, 15).unwrap();
         assert!(error(&after) < 0.03 && error(&before) > 0.06, "{} {}", error(&before), error(&after));
+        assert_eq!(remaining_error(&test, &buckets), Some(error(&after)));
         let own = calibrated(&train, &buckets);
         assert!(flagged_reals(&own, thresholds.auto_scan as f32).unwrap() <= 0.0101);
         assert!(flagged_reals(&own, thresholds.likely_fake as f32).unwrap() <= 0.0501);

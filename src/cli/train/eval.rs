@@ -191,5 +191,8 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
         );
     }
     eprintln!("{thresholds:?}");
+    if let Some(error) = calibrate::remaining_error(&samples, &calibration) {
+        eprintln!("calibration error on these {} faces: {error:.4}", samples.len());
+    }
     Ok(ModelMeta { calibration, thresholds, familiarity, untouched, ..ModelFile::parse(model)?.meta })
 }
