@@ -166,7 +166,8 @@ pub fn learn<B: AutodiffBackend>(
             let judged = competitor.judged();
             let found = self::accuracy(&judged, validation, device);
             accuracy = Some(found);
-            if best.as_ref().is_none_or(|(so_far, _)| found > *so_far) {
+            // Of equals the later one: it has learnt more, and its running statistics have seen more.
+            if best.as_ref().is_none_or(|(so_far, _)| found >= *so_far) {
                 best = Some((found, judged));
             }
         }
