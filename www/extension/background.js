@@ -357,13 +357,18 @@ export function start(engine) {
     if (on) sites.push(site);
     await storage.local.set({ [SETTINGS]: { ...chosen, sites } });
     await registerSites();
-    for (const tab of await tabs.query({ url: site }).catch(() => [])) {
+    // Asked while the permission that it needs is there; and the permission goes even if a tab never answers.
+    const open = await tabs.query({ url: site }).catch(() => []);
+    const removed = on ? Promise.resolve(true) : permissions.remove({ origins: [site] });
+    // Tabs are told even if that fails, and then whoever asked.
+    await removed.catch(() => false);
+    for (const tab of open) {
       if (tab.id === undefined) continue;
       if (on) await inject(tab.id).catch(() => {});
       const message = { to: CONTENT, type: MODE, mode: { ...(await mode(tab.url ?? '')), auto: on } };
       await tabs.sendMessage(tab.id, message, { frameId: 0 }).catch(() => {});
     }
-    if (!on) await permissions.remove({ origins: [site] });
+    await removed;
   }
 
   /** Pictures that waited for a permission which is there now. */
