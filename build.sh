@@ -381,7 +381,6 @@ detect() {
   exec "$TARGET/release/grnet" detect "$@"
 }
 
-# burn's LibTorch backend links against the Python wheel of exactly this version.
 # The figures of MODEL_CARD.md, from the test rows of the given table.
 model_report() {
   [[ $# -ge 1 && -e $1 ]] || die "expected a table of pictures: ./build.sh model-report faces.csv [options of grnet eval]"
@@ -391,9 +390,11 @@ model_report() {
   cargo build "${NATIVE[@]}" --quiet
   mkdir -p "$out"
   "$TARGET/ci/grnet" eval --data "$data" --model "$WEIGHTS/grnet.safetensors" --split test \
-    --degrade raw,web,hard,avatar --by source,generator,face --json "$out/eval.json" --plots "$out" "$@" | tee "$out/eval.txt"
+    --degrade raw,web,hard,avatar --by source,generator,face \
+    --json "$out/eval.json" --markdown "$out/card.md" --plots "$out" "$@" | tee "$out/eval.txt"
 }
 
+# burn's LibTorch backend links against the Python wheel of exactly this version.
 train_env() {
   need_rust
   have python3 || die "python3 with venv is missing"

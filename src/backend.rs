@@ -1,5 +1,8 @@
 //! The one seam between the generic code and what computes it: CPU, WebGPU, CUDA or LibTorch; native or wasm.
 
+#[cfg(feature = "libtorch")]
+mod libtorch;
+
 use crate::detector::{Detector, PrepareConfig, Prepared, RawScore, SelfCheck};
 use crate::error::Result;
 #[cfg(any(not(feature = "wgpu"), not(feature = "cuda"), all(feature = "train", not(feature = "libtorch"))))]
@@ -173,6 +176,46 @@ impl AnyDetector {
     pub fn backend(&self) -> &str {
         on_detector!(self, detector => detector.backend())
     }
+}
+
+/// [`crate::nn::resnet::ResNet18::forward_in`] as fast as the backend has it, for learning; the same values and gradients.
+#[cfg(feature = "train")]
+pub fn learning_trunk<B: burn::tensor::backend::Backend>(
+    trunk: &crate::nn::resnet::ResNet18<B>,
+    kind: burn::tensor::DType,
+    x: burn::tensor::Tensor<B, 4>,
+) -> burn::tensor::Tensor<B, 4> {
+    #[cfg(feature = "libtorch")]
+    if let Some(out) = libtorch::trunk(trunk, kind, &x) {
+        return out;
+    }
+    trunk.forward_in(kind, x)
+}
+
+/// [`burn::nn::conv::Conv2d::forward`] as fast as the backend has it, for learning; the same values and gradients.
+#[cfg(feature = "train")]
+pub fn learning_conv<B: burn::tensor::backend::Backend>(
+    conv: &burn::nn::conv::Conv2d<B>,
+    x: burn::tensor::Tensor<B, 4>,
+) -> burn::tensor::Tensor<B, 4> {
+    #[cfg(feature = "libtorch")]
+    if let Some(out) = libtorch::conv(conv, &x) {
+        return out;
+    }
+    conv.forward(x)
+}
+
+/// What [`crate::nn::norm::BatchNorm::forward`] gives while it learns from the batch's statistics, the running ones moved,
+/// where the backend has that in one piece; nothing elsewhere.
+#[cfg_attr(not(feature = "libtorch"), allow(unused_variables, reason = "no other backend has it"))]
+pub fn learning_norm<B: burn::tensor::backend::Backend>(
+    norm: &crate::nn::norm::BatchNorm<B>,
+    x: &burn::tensor::Tensor<B, 4>,
+) -> Option<burn::tensor::Tensor<B, 4>> {
+    #[cfg(feature = "libtorch")]
+    return libtorch::norm(norm, x);
+    #[cfg(not(feature = "libtorch"))]
+    None
 }
 
 /// Where to train.

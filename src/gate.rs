@@ -164,7 +164,7 @@ mod tests {
         let samples = samples();
         let gate = Gate::fit(&samples).unwrap();
         let outside = samples.iter().filter(|(_, features)| !gate.familiar(features)).count();
-        assert!(outside <= 8, "{outside} of 400 for 1 %");
+        assert!((1..=4).contains(&outside), "{outside} of 400 for 1 %");
         let mean = samples.iter().map(|(_, features)| gate.distance(features).powi(2)).sum::<f32>() / 400.0;
         assert!((0.3..1.1).contains(&mean), "mean square distance {mean}");
         assert!(gate.familiar(&[0.0, 0.0, 0.0, 1.0]) && gate.familiar(&[0.7, 2.1, 0.0, 1.0]));

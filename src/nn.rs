@@ -15,8 +15,8 @@ pub mod resnet;
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use afm::{AttentionForm, Fusion, attend, fuse_plain};
@@ -139,20 +139,20 @@ impl<B: Backend> GrNet<B> {
 
     /// The trunks alone; the same shapes as [`GrNet::forward`].
     pub fn maps(&self, config: &GrNetConfig, rgb: Tensor<B, 4>, residual: Tensor<B, 4>) -> StreamMaps<B> {
-        self.maps_in(rgb.dtype(), config, rgb, residual)
+        self.maps_by(ResNet18::forward, config, rgb, residual)
     }
 
-    /// The same computed in `kind`; see [`ResNet18::forward_in`].
-    pub fn maps_in(
+    /// The same with `trunk` for the pass through either trunk.
+    pub fn maps_by(
         &self,
-        kind: DType,
+        trunk: impl Fn(&ResNet18<B>, Tensor<B, 4>) -> Tensor<B, 4>,
         config: &GrNetConfig,
         rgb: Tensor<B, 4>,
         residual: Tensor<B, 4>,
     ) -> StreamMaps<B> {
         StreamMaps {
-            spatial: self.spatial.forward_in(kind, rgb),
-            residual: self.residual.forward_in(kind, residual.mul_scalar(config.residual_gain)),
+            spatial: trunk(&self.spatial, rgb),
+            residual: trunk(&self.residual, residual.mul_scalar(config.residual_gain)),
         }
     }
 

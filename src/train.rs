@@ -1,13 +1,15 @@
 //! Training: a table of labelled pictures in, a model file out. Beside [`crate::detector`], with the same decoding, face
 //! finding, cropping, residual and network; imported by the command line alone.
 //!
-//! [`prepare`] cuts faces once into a pack; [`batch`] makes pairs of real and fake crops from it on the fly (with fakes
-//! forged from reals, augmented and degraded alike); [`run`] learns, measures and keeps checkpoints.
+//! [`prepare`] cuts faces once into a pack, [`reconstruct`] adds fakes made by auto-encoders to it; [`batch`] makes pairs of
+//! real and fake crops from it on the fly (with fakes forged from reals, augmented and degraded alike); [`run`] learns,
+//! measures and keeps checkpoints.
 
 pub mod audit;
 pub mod augment;
 pub mod batch;
 pub mod calibrate;
+pub mod card;
 pub mod checkpoint;
 pub mod classes;
 pub mod compare;
@@ -28,6 +30,7 @@ pub mod picture_grid;
 pub mod pixels;
 pub mod plots;
 pub mod prepare;
+pub mod reconstruct;
 pub mod rng;
 pub mod run;
 pub mod sampler;

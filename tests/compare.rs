@@ -1,9 +1,10 @@
-//! The comparison end to end on tiny synthetic crops: it learns what can be learnt, does nothing twice,
+//! The comparison end to end on tiny synthetic crops: it learns what can be learnt, does nothing twice, resumes bit for bit,
 //! and refuses to mix protocols.
 #![cfg(feature = "train")]
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
@@ -57,10 +58,23 @@ fn protocol(pictures: u64) -> Protocol {
     }
 }
 
+/// Trains and measures on the CPU.
 fn go(folder: &Path, out: &str, entrant: Entrant, protocol: &Protocol) -> grnet::Result<Outcome> {
+    go_until(u64::MAX, folder, out, entrant, protocol)
+}
+
+/// The same, stopped after so many steps.
+fn go_until(steps: u64, folder: &Path, out: &str, entrant: Entrant, protocol: &Protocol) -> grnet::Result<Outcome> {
+    // Dropout draws from the process' one generator: two runs at a time would take each other's numbers.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let pack = folder.join("pack");
     let inputs = Inputs::open(&pack, Some(&pack), None, &folder.join(out)).unwrap();
-    run::<Autodiff<Cpu>>(entrant, protocol, &inputs, &Default::default(), &AtomicBool::new(false), &mut |_, _, _| {})
+    let (stop, mut done) = (AtomicBool::new(false), 0);
+    run::<Autodiff<Cpu>>(entrant, protocol, &inputs, &Default::default(), &stop, &mut |_, _, accuracy| {
+        done += u64::from(accuracy.is_none());
+        stop.store(done >= steps, Ordering::Relaxed);
+    })
 }
 
 #[test]
@@ -76,6 +90,9 @@ fn a_system_learns_three_classes_and_what_is_complete_is_not_done_again() {
     assert_eq!(raw.confusion.iter().flatten().sum::<usize>(), 9);
     let right: usize = (0..3).map(|class| raw.confusion[class][class]).sum();
     assert!((raw.acc - right as f64 / 9.0).abs() < 1e-9);
+    assert_eq!(raw.ci95.keys().collect::<Vec<_>>(), ["ap", "brier", "ece", "eer", "tpr_at_fpr1"]);
+    let [low, high] = raw.ci95["brier"];
+    assert!(low <= raw.brier.unwrap() && raw.brier.unwrap() <= high, "{low} {:?} {high}", raw.brier);
     assert_eq!(raw.auc_by_generator.keys().collect::<Vec<_>>(), ["a", "b"]);
     // What is complete is read, not done again: times would differ. (JSON may lose the last digit of a number.)
     let again = go(&folder, "out", entrant, &protocol).unwrap();
@@ -90,6 +107,41 @@ fn a_system_learns_three_classes_and_what_is_complete_is_not_done_again() {
     assert!((table.rows[0].ours[0].unwrap() - 100.0 * raw.acc).abs() < 1e-9);
     assert_eq!(table.rows[1].ours[0], None);
     page_shows_what_was_measured(&first, &table);
+}
+
+#[test]
+fn a_system_that_was_stopped_goes_on_and_ends_bit_for_bit_like_a_straight_run() {
+    let folder = make_pack("resumes");
+    // Adam and dropout; momentum; stream weights that follow the losses.
+    let kinds = [
+        (System::Meso4, Setting::Common, 32),
+        (System::MislNet, Setting::Authors, 64),
+        (System::GrNet(Streams::GRNET), Setting::Common, 32),
+    ];
+    for (system, setting, batch) in kinds {
+        let entrant = Entrant { system, task: Task::Multi, setting };
+        assert!(setting == Setting::Common || system.recipe().batch == batch);
+        let protocol = protocol(3 * batch as u64);
+        let read = |out: &str, file: &str| std::fs::read(entrant.folder(&folder.join(out)).join(file));
+        let straight = go(&folder, "straight", entrant, &protocol).unwrap();
+        let stopped = go_until(2, &folder, "parts", entrant, &protocol).unwrap_err();
+        assert_eq!(stopped.kind(), ErrorKind::Cancelled, "{}", stopped.full_message());
+        assert!(read("parts", "checkpoint.safetensors").is_ok() && read("parts", "outcome.json").is_err());
+        // Another protocol does not go on from there.
+        let other = Protocol { seed: 4, ..protocol.clone() };
+        assert_eq!(go(&folder, "parts", entrant, &other).unwrap_err().kind(), ErrorKind::BadUsage);
+        let resumed = go(&folder, "parts", entrant, &protocol).unwrap();
+        let model = read("straight", "model.safetensors").unwrap();
+        assert!(model == read("parts", "model.safetensors").unwrap(), "{}: the resumed run differs", system.name());
+        assert_eq!((resumed.pictures, resumed.validation_acc), (straight.pictures, straight.validation_acc));
+        assert_eq!((resumed.test, resumed.cross), (straight.test, straight.cross));
+        assert!(read("parts", "checkpoint.safetensors").is_err(), "a complete run keeps no checkpoint");
+        // Negative control, of the smallest: the seed decides.
+        if system == System::Meso4 {
+            go(&folder, "other", entrant, &other).unwrap();
+            assert!(model != read("other", "model.safetensors").unwrap(), "the seed decides nothing");
+        }
+    }
 }
 
 fn page_shows_what_was_measured(outcome: &Outcome, table: &tables::Table) {

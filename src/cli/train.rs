@@ -1,8 +1,9 @@
-//! `grnet prepare`, `grnet train`, `grnet eval`, `grnet export`, `grnet compare` and `grnet figure`: options, progress on the terminal, Ctrl-C.
+//! `grnet prepare`, `grnet reconstruct`, `grnet train`, `grnet eval`, `grnet export`, `grnet compare` and `grnet figure`: options, progress on the terminal, Ctrl-C.
 
 pub mod compare;
 pub mod eval;
 pub mod figure;
+pub mod reconstruct;
 
 use std::fs;
 use std::io::IsTerminal;
@@ -18,7 +19,7 @@ use crate::backend::{TrainDevice, TrainJob, train_on};
 use crate::train::audit;
 use crate::train::checkpoint::write_atomically;
 use crate::train::config::TrainConfig;
-use crate::train::export::{convert, precision_named, to_onnx};
+use crate::train::export::{convert, mixed, precision_named, to_onnx};
 use crate::train::layout::{self, Dataset, Layout};
 use crate::train::onnx::ResidualPlace;
 use crate::train::pack::{MANIFEST_FILE, Pack};
@@ -34,6 +35,8 @@ use crate::{Error, ErrorKind, Result, cli};
 pub enum TrainCommand {
     /// Cut the faces of a table of pictures into a pack for training
     Prepare(PrepareArgs),
+    /// Add fakes to a pack that auto-encoders make from its real training faces
+    Reconstruct(reconstruct::ReconstructArgs),
     /// Train a model
     Train(TrainArgs),
     /// Measure a model on labelled pictures
@@ -53,6 +56,7 @@ pub enum TrainCommand {
 pub fn run_command(command: &TrainCommand) -> Result<()> {
     match command {
         TrainCommand::Prepare(args) => run_prepare(args),
+        TrainCommand::Reconstruct(args) => reconstruct::run(args),
         TrainCommand::Train(args) => run_train(args),
         TrainCommand::Eval(args) => eval::run(args),
         TrainCommand::Export(args) => run_export(args),
@@ -111,6 +115,9 @@ pub struct TrainArgs {
     /// Seed of every draw
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Sources or generators that are kept out of training, to see how unseen ones fare
+    #[arg(long, value_delimiter = ',')]
+    pub leave_out: Vec<String>,
     /// Go on from the checkpoint in the folder of the run
     #[arg(long)]
     pub resume: bool,
@@ -140,6 +147,12 @@ pub struct ExportArgs {
     /// A new name for the model
     #[arg(long)]
     pub name: Option<String>,
+    /// Another model, whose weights are averaged with those of the first; settle the result by `grnet train --init` for a step
+    #[arg(long, value_name = "MODEL")]
+    pub mix: Option<PathBuf>,
+    /// How much the other one weighs
+    #[arg(long, default_value_t = 0.5, requires = "mix")]
+    pub share: f64,
     /// Fit calibration and thresholds on the validation rows of this table of pictures
     #[arg(long, value_name = "CSV")]
     pub calibrate: Option<PathBuf>,
@@ -248,6 +261,7 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
     };
     config.seed = args.seed.unwrap_or(config.seed);
     config.minutes = args.minutes.unwrap_or(config.minutes);
+    config.sampling.leave_out.extend(args.leave_out.iter().cloned());
     match (args.steps, args.minutes) {
         (Some(steps), _) => config.steps = steps,
         // Minutes alone decide then; TOML holds no larger number than i64's.
@@ -382,8 +396,12 @@ pub fn run_export(args: &ExportArgs) -> Result<()> {
         }
         (Format::Safetensors, name) => precision_named(name.unwrap_or("f16"))?,
     };
-    let model = if args.model.is_dir() { RunFolder(args.model.clone()).best() } else { args.model.clone() };
-    let bytes = cli::read(&model)?;
+    let open =
+        |model: &PathBuf| cli::read(&if model.is_dir() { RunFolder(model.clone()).best() } else { model.clone() });
+    let bytes = match &args.mix {
+        Some(other) => mixed(&open(&args.model)?, &open(other)?, args.share)?,
+        None => open(&args.model)?,
+    };
     let calibrated =
         args.calibrate.as_ref().map(|table| eval::calibrated(&bytes, table, args.per_source)).transpose()?;
     let exported = convert(&bytes, precision, |meta| {

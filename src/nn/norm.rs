@@ -7,6 +7,8 @@ use burn::module::{Module, Param, RunningState};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use crate::backend::learning_norm;
+
 /// y = (x - mean) / sqrt(var + eps) * weight + bias, over all axes but the second.
 ///
 /// On an autodiff backend, unless `frozen`, mean and (biased) variance are those of the batch and the running
@@ -52,7 +54,7 @@ impl<B: Backend> BatchNorm<B> {
     /// `[n, channels, h, w] -> [n, channels, h, w]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         if B::ad_enabled(&x.device()) && !self.frozen {
-            return self.forward_train(x);
+            return learning_norm(self, &x).unwrap_or_else(|| self.forward_train(x));
         }
         let (scale, shift) = self.scale_shift();
         x.mul(channelwise(scale)).add(channelwise(shift))

@@ -64,6 +64,15 @@ impl<B: Backend> BasicBlock<B> {
     }
 }
 
+/// A convolution of a trunk and what normalises it; nothing does after [`ResNet18::folded`].
+#[derive(Debug, Clone, Copy)]
+pub struct TrunkLayer<'a, B: Backend> {
+    /// The convolution.
+    pub conv: &'a Conv2d<B>,
+    /// Its normalisation.
+    pub bn: Option<&'a BatchNorm<B>>,
+}
+
 /// ResNet-18 up to its last feature map.
 #[derive(Module, Debug)]
 pub struct ResNet18<B: Backend> {
@@ -110,8 +119,7 @@ impl<B: Backend> ResNet18<B> {
         self.forward_from(0, x)
     }
 
-    /// The same computed in `kind`; weights, input and output stay what they are. Half the bits of `f32` (`bf16`) are half the
-    /// memory, and twice the speed where the device computes in them.
+    /// The same computed in `kind`; weights, input and output stay what they are.
     pub fn forward_in(&self, kind: DType, x: Tensor<B, 4>) -> Tensor<B, 4> {
         let given = x.dtype();
         self.forward(x.cast(kind)).cast(given)
@@ -136,6 +144,20 @@ impl<B: Backend> ResNet18<B> {
             _ => &self.layer4,
         };
         blocks.iter().fold(x, |x, block| block.forward(x))
+    }
+
+    /// All convolutions with what normalises them: the stem, then of each block of each stage the two of 3x3 and the one of
+    /// the skip, if it has one.
+    pub fn layers(&self) -> Vec<TrunkLayer<'_, B>> {
+        let stem = TrunkLayer { conv: &self.conv1, bn: self.bn1.as_ref() };
+        let stages = [&self.layer1, &self.layer2, &self.layer3, &self.layer4];
+        let blocks = stages.into_iter().flatten().flat_map(|block| {
+            let skip = block.downsample.as_ref().map(|(conv, bn)| TrunkLayer { conv, bn: bn.as_ref() });
+            let [first, second] = [(&block.conv1, &block.bn1), (&block.conv2, &block.bn2)]
+                .map(|(conv, bn)| TrunkLayer { conv, bn: bn.as_ref() });
+            [Some(first), Some(second), skip].into_iter().flatten()
+        });
+        std::iter::once(stem).chain(blocks).collect()
     }
 
     /// Keeps the first convolution of `own` where it reads another number of channels than this trunk's.
@@ -190,7 +212,6 @@ fn conv_norm<B: Backend>(conv: &Conv2d<B>, bn: &Option<BatchNorm<B>>, x: Tensor<
         let options = ConvOptions::new(conv.stride, [pad, pad], conv.dilation, conv.groups);
         conv2d(x, weight.cast(kind), bias.map(|bias| bias.cast(kind)), options)
     };
-    let bias = || conv.bias.as_ref().map(|bias| bias.val());
     match bn {
         // Frozen, the normalisation is an affine map: it is folded into the convolution anew each time, so that training
         // passes over the (small) weights instead of the (large) maps.
@@ -201,8 +222,9 @@ fn conv_norm<B: Backend>(conv: &Conv2d<B>, bn: &Option<BatchNorm<B>>, x: Tensor<
             convolved(x, weight, Some(shift))
         }
         // Statistics are sums over whole maps: too much for bf16.
-        Some(bn) => bn.forward(convolved(x, conv.weight.val(), bias()).cast(DType::F32)).cast(kind),
-        None => convolved(x, conv.weight.val(), bias()),
+        Some(bn) => bn.forward(convolved(x, conv.weight.val(), None).cast(DType::F32)).cast(kind),
+        // Only folding gives a convolution a bias.
+        None => convolved(x, conv.weight.val(), conv.bias.as_ref().map(|bias| bias.val())),
     }
 }
 

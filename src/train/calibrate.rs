@@ -74,8 +74,7 @@ pub fn fit(samples: &[Sample]) -> Result<(Vec<CalibrationBucket>, Thresholds)> {
     let mut calibrated: Vec<Scored> = Vec::new();
     let mut reals: BTreeMap<&str, Vec<Scored>> = BTreeMap::new();
     for sample in samples {
-        let Some(bucket) = find_bucket(&buckets, &sample.quality).filter(|bucket| bucket.judged) else { continue };
-        let scored = (calibrate(sample.p_fake, bucket), sample.fake);
+        let Some(scored) = scored(sample, &buckets) else { continue };
         calibrated.push(scored);
         if !sample.fake {
             reals.entry(&sample.source).or_default().push(scored);
@@ -119,11 +118,14 @@ pub fn untouched_outcomes(
 
 /// Expected calibration error of samples in the judged buckets: how far scores lie from the share of fakes among them.
 pub fn remaining_error(samples: &[Sample], buckets: &[CalibrationBucket]) -> Option<f64> {
-    let judged = samples.iter().filter_map(|sample| {
-        let bucket = find_bucket(buckets, &sample.quality).filter(|bucket| bucket.judged)?;
-        Some((calibrate(sample.p_fake, bucket), sample.fake))
-    });
-    metrics::calibration_error(&judged.collect::<Vec<Scored>>(), BINS)
+    let judged: Vec<Scored> = samples.iter().filter_map(|sample| scored(sample, buckets)).collect();
+    metrics::calibration_error(&judged, BINS)
+}
+
+/// A sample's calibrated score; none in a bucket that is not judged.
+fn scored(sample: &Sample, buckets: &[CalibrationBucket]) -> Option<Scored> {
+    let bucket = find_bucket(buckets, &sample.quality).filter(|bucket| bucket.judged)?;
+    Some((calibrate(sample.p_fake, bucket), sample.fake))
 }
 
 /// Whether both classes have enough pictures of enough sources.

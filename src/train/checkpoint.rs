@@ -1,13 +1,17 @@
 //! Checkpoints: one safetensors file with the network, the averaged network, Adam's moments and, as JSON in its metadata,
-//! everything else that a run needs to go on exactly as if it had not stopped. Written atomically.
+//! everything else that a run needs to go on exactly as if it had not stopped. Written atomically. [`save`] and [`load`] are
+//! for `grnet train`; the comparison puts its own together of [`Parts`].
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::SafeTensors;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::optim::{Adam, Named};
@@ -86,24 +90,106 @@ pub struct Learner<B: AutodiffBackend> {
 /// # Errors
 /// `Io`, for example when the disk is full; an older checkpoint then stays as it is.
 pub fn save<B: AutodiffBackend>(path: &Path, learner: &Learner<B>, state: &State) -> Result<()> {
-    let mut stored: Vec<StoredTensor> = Vec::new();
-    read_module(&learner.network, &mut |name, shape, values| {
-        stored.push(StoredTensor::f32(format!("network.{name}"), shape, values));
-    });
+    let mut parts = Parts::default();
+    parts.module::<B, _>("network", &learner.network);
     if let Some(average) = &learner.average {
-        read_module(average, &mut |name, shape, values| {
-            stored.push(StoredTensor::f32(format!("average.{name}"), shape, values));
+        parts.module::<B::InnerBackend, _>("average", average);
+    }
+    parts.named("first", &learner.adam.first);
+    parts.named("second", &learner.adam.second);
+    parts.write(path, state)
+}
+
+/// The tensors of a checkpoint, those of each part under a prefix of its own.
+#[derive(Debug, Default)]
+pub struct Parts(Vec<StoredTensor>);
+
+impl Parts {
+    /// Adds all tensors of a module.
+    pub fn module<B: Backend, M: Module<B>>(&mut self, prefix: &str, module: &M) {
+        read_module(module, &mut |name, shape, values| {
+            self.0.push(StoredTensor::f32(format!("{prefix}.{name}"), shape, values));
         });
     }
-    for (prefix, moments) in [("first", &learner.adam.first), ("second", &learner.adam.second)] {
-        for (name, tensor) in moments {
+
+    /// Adds tensors by name.
+    pub fn named<B: Backend>(&mut self, prefix: &str, named: &Named<B>) {
+        for (name, tensor) in named {
             let values: Vec<f32> = tensor.to_data().convert::<f32>().iter::<f32>().collect();
-            stored.push(StoredTensor::f32(format!("{prefix}.{name}"), &[values.len()], values));
+            self.0.push(StoredTensor::f32(format!("{prefix}.{name}"), &[values.len()], values));
         }
     }
-    let document =
-        serde_json::to_string(state).map_err(|e| Error::caused(ErrorKind::Internal, "checkpoint state as JSON", e))?;
-    write_atomically(path, &write_tensors(&stored, METADATA_KEY, document)?)
+
+    /// Writes the tensors and, as JSON, whatever else the run must know; atomically.
+    ///
+    /// # Errors
+    /// `Io`, for example when the disk is full; an older checkpoint then stays as it is.
+    pub fn write(&self, path: &Path, state: &impl Serialize) -> Result<()> {
+        let document = serde_json::to_string(state)
+            .map_err(|e| Error::caused(ErrorKind::Internal, "checkpoint state as JSON", e))?;
+        write_atomically(path, &write_tensors(&self.0, METADATA_KEY, document)?)
+    }
+}
+
+/// What [`Parts::write`] wrote.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    document: String,
+    tensors: BTreeMap<String, Vec<f32>>,
+}
+
+impl Checkpoint {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be read, `BadData` when it is no checkpoint.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes =
+            fs::read(path).map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), e))?;
+        let found = |bytes| {
+            let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+            let document = header.metadata().as_ref()?.get(METADATA_KEY)?.clone();
+            let float = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            let values = |data: &[u8]| data.chunks_exact(4).map(float).collect();
+            let tensors =
+                SafeTensors::deserialize(bytes).ok()?.iter().map(|(n, v)| (n.into(), values(v.data()))).collect();
+            Some(Checkpoint { path: path.to_path_buf(), document, tensors })
+        };
+        found(&bytes).ok_or_else(|| bad(path, "a whole checkpoint of grnet"))
+    }
+
+    /// What was written beside the tensors.
+    ///
+    /// # Errors
+    /// `BadData` for that of another kind of run.
+    pub fn state<S: DeserializeOwned>(&self) -> Result<S> {
+        serde_json::from_str(&self.document).map_err(|_| bad(&self.path, "a checkpoint of this kind of run"))
+    }
+
+    /// The module of a prefix, over a fresh one.
+    ///
+    /// # Errors
+    /// `BadData`, naming the tensor that is missing or of another size.
+    pub fn module<B: Backend, M: Module<B>>(&self, prefix: &str, fresh: M) -> Result<M> {
+        fill_module(fresh, &mut |name, shape| {
+            let found = self.tensors.get(&format!("{prefix}.{name}"));
+            let fitting = found.filter(|values| values.len() == shape.iter().product::<usize>());
+            fitting.cloned().ok_or_else(|| bad(&self.path, &format!("tensor {prefix}.{name} of shape {shape:?}")))
+        })
+    }
+
+    /// Tensors by name, flat; none when the prefix has none.
+    pub fn named<B: Backend>(&self, prefix: &str, device: &B::Device) -> Named<B> {
+        let start = format!("{prefix}.");
+        let of = self.tensors.iter().filter_map(|(name, values)| Some((name.strip_prefix(&start)?, values)));
+        let tensor = |values: &Vec<f32>| Tensor::from_data(TensorData::new(values.clone(), [values.len()]), device);
+        of.map(|(name, values)| (name.to_string(), tensor(values))).collect()
+    }
+}
+
+fn bad(path: &Path, expected: &str) -> Error {
+    Error::new(ErrorKind::BadData, format!("{}: expected {expected}", path.display()))
 }
 
 /// Writes a file beside `path` and renames it over it, so that there is always a whole one.
@@ -131,45 +217,15 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// `Io` when the file cannot be read, `BadData` when it is no checkpoint of this network.
 pub fn load<B: AutodiffBackend>(path: &Path, learner: Learner<B>, device: &B::Device) -> Result<(Learner<B>, State)> {
-    let bytes =
-        fs::read(path).map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), e))?;
-    let bad = |what: &str| Error::new(ErrorKind::BadData, format!("{}: expected {what}", path.display()));
-    let state = read_state(&bytes).ok_or_else(|| bad("a checkpoint of grnet"))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|_| bad("whole tensors"))?;
-    let values = |name: &str| -> Option<Vec<f32>> {
-        let view = file.tensor(name).ok()?;
-        Some(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-    };
-    let source = |prefix: &'static str| {
-        move |name: &str, shape: &[usize]| {
-            let found = values(&format!("{prefix}.{name}")).filter(|v| v.len() == shape.iter().product::<usize>());
-            found.ok_or_else(|| bad(&format!("tensor {prefix}.{name} of shape {shape:?}")))
-        }
-    };
-    let network = fill_module(learner.network, &mut source("network"))?;
-    let average = match learner.average {
-        Some(average) => Some(fill_module(average, &mut source("average"))?),
-        None => None,
-    };
-    let moments = |prefix: &str| -> Named<B::InnerBackend> {
-        let start = format!("{prefix}.");
-        let names = file.names().into_iter().filter_map(|name| name.strip_prefix(&start).map(|rest| (name, rest)));
-        names
-            .filter_map(|(name, rest)| {
-                let values = values(name)?;
-                let length = values.len();
-                Some((rest.to_string(), Tensor::from_data(TensorData::new(values, [length]), device)))
-            })
-            .collect()
-    };
-    let adam = Adam { updates: state.updates, first: moments("first"), second: moments("second") };
-    Ok((Learner { network, average, adam }, state))
-}
-
-fn read_state(bytes: &[u8]) -> Option<State> {
-    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
-    let state: State = serde_json::from_str(header.metadata().as_ref()?.get(METADATA_KEY)?).ok()?;
-    (state.format == FORMAT).then_some(state)
+    let file = Checkpoint::read(path)?;
+    let state: State = file.state()?;
+    if state.format != FORMAT {
+        return Err(bad(path, &format!("a checkpoint of format {FORMAT}")));
+    }
+    let network = file.module::<B, _>("network", learner.network)?;
+    let average = learner.average.map(|average| file.module::<B::InnerBackend, _>("average", average)).transpose()?;
+    let (first, second) = (file.named("first", device), file.named("second", device));
+    Ok((Learner { network, average, adam: Adam { updates: state.updates, first, second } }, state))
 }
 
 /// Whether two networks hold the same numbers, bit for bit.

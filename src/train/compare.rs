@@ -240,11 +240,11 @@ impl Inputs {
 /// What a run tells whoever watches it: share done, last loss, last accuracy on the validation rows.
 pub type Watch<'a> = dyn FnMut(f64, f64, Option<f64>) + 'a;
 
-/// Trains and measures one entrant, or reads what an earlier call left.
+/// Trains and measures one entrant, or reads what an earlier call left; goes on where that was stopped.
 ///
 /// # Errors
-/// `BadData` for data that cannot be learnt from, `BadUsage` for a side the system cannot have or a folder with an
-/// outcome of another protocol or other data, `Cancelled` when stopped, `Io` for files.
+/// `BadData` for data that cannot be learnt from, `BadUsage` for a side the system cannot have or a folder with an outcome or
+/// a checkpoint of another protocol or other data, `Cancelled` when stopped (a checkpoint was written), `Io` for files.
 pub fn run<B: AutodiffBackend>(
     entrant: Entrant,
     protocol: &Protocol,
@@ -255,7 +255,7 @@ pub fn run<B: AutodiffBackend>(
 ) -> Result<Outcome> {
     let folder = entrant.folder(&inputs.out);
     let path = folder.join(OUTCOME_FILE);
-    if let Some(outcome) = read_outcome(&path)? {
+    if let Some(outcome) = earlier_outcome(entrant, &inputs.out)? {
         let same = outcome.protocol == *protocol && outcome.data_sha256 == inputs.data_sha256;
         let message = || format!("expected the outcome of this protocol and data, found another in {}", path.display());
         return if same { Ok(outcome) } else { Err(Error::new(ErrorKind::BadUsage, message())) };
@@ -301,6 +301,11 @@ pub fn run<B: AutodiffBackend>(
         .map_err(|e| Error::caused(ErrorKind::Internal, "an outcome as JSON", e))?;
     // Last, so that a folder with an outcome is complete.
     write_atomically(&path, format!("{text}\n").as_bytes())?;
+    let checkpoint = learn::checkpoint_path(&entrant, &inputs.out);
+    if checkpoint.exists() {
+        fs::remove_file(&checkpoint)
+            .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot remove {}", checkpoint.display()), e))?;
+    }
     Ok(outcome)
 }
 
@@ -309,14 +314,11 @@ pub fn run<B: AutodiffBackend>(
 /// # Errors
 /// `Io` for a file that cannot be read, `BadData` for an outcome that is none.
 pub fn earlier_outcome(entrant: Entrant, out: &Path) -> Result<Option<Outcome>> {
-    read_outcome(&entrant.folder(out).join(OUTCOME_FILE))
-}
-
-fn read_outcome(path: &Path) -> Result<Option<Outcome>> {
+    let path = entrant.folder(out).join(OUTCOME_FILE);
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read_to_string(path)
+    let text = fs::read_to_string(&path)
         .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), e))?;
     let outcome = serde_json::from_str(&text)
         .map_err(|e| Error::caused(ErrorKind::BadData, format!("expected an outcome in {}", path.display()), e))?;
@@ -351,8 +353,8 @@ pub fn kept_models(out: &Path, systems: &[System]) -> Result<Vec<Kept>> {
         for task in [Task::Multi, Task::Binary] {
             let mut found = Vec::new();
             for setting in [Setting::Authors, Setting::Common] {
-                let folder = Entrant { system: *system, task, setting }.folder(out);
-                found.extend(read_outcome(&folder.join(OUTCOME_FILE))?.map(|outcome| (outcome, folder)));
+                let entrant = Entrant { system: *system, task, setting };
+                found.extend(earlier_outcome(entrant, out)?.map(|outcome| (outcome, entrant.folder(out))));
             }
             let better = found.into_iter().max_by(|a, b| a.0.validation_acc.total_cmp(&b.0.validation_acc));
             if let Some((outcome, folder)) = better {

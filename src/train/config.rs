@@ -127,8 +127,8 @@ pub enum Optimiser {
 pub enum Compute {
     /// 32 bits throughout.
     F32,
-    /// bfloat16 (8 bits of mantissa, the range of f32, so that no loss needs scaling): half the memory, and about twice the
-    /// speed where the device computes in it (CUDA, CPUs with AVX-512 BF16 or AMX by LibTorch).
+    /// bfloat16 (8 bits of mantissa, the range of f32, so that no loss needs scaling): half the memory of the maps, and faster
+    /// where the device computes in it: 1.6 times the steps by LibTorch on a CPU with AVX-512 BF16 (docs/training-log.md).
     Bf16,
 }
 
@@ -166,7 +166,8 @@ pub struct LearnConfig {
     pub stream_weight_smoothing: f64,
     /// Normalisation layers keep their statistics.
     pub freeze_norm: bool,
-    /// Batches that the normalisation layers see before their statistics are frozen.
+    /// Batches that the normalisation layers see before their statistics are frozen; where they are not, before averaged
+    /// weights are measured or kept.
     pub settle_steps: u64,
     /// So many first stages (1: the stem, 2: also layer1, ...) do not learn at first.
     pub freeze_stages: usize,

@@ -1,6 +1,8 @@
 //! From a trained network to a model file at any precision, with the known answers that `detect` checks itself against;
 //! and to ONNX.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::backend::Backend;
 use pollster::block_on;
 
@@ -8,7 +10,7 @@ use super::onnx::{ResidualPlace, write_onnx};
 use crate::backend::Cpu;
 use crate::detector::Detector;
 use crate::nn::GrNet;
-use crate::weights::{ModelFile, ModelMeta, Precision, write_model};
+use crate::weights::{ModelFile, ModelMeta, Precision, fill_module, read_module, write_model};
 use crate::{Error, ErrorKind, Result};
 
 /// Writes a model file; the known logits are those of the stored (rounded) weights on the CPU.
@@ -32,6 +34,42 @@ pub fn convert(model: &[u8], precision: Precision, change: impl FnOnce(&mut Mode
     let mut meta = file.meta.clone();
     change(&mut meta);
     finish_model(&network, &meta, precision)
+}
+
+/// The mean of two models' weights, as a file in f32 with the first one's metadata; `share` is the weight of the second. Models
+/// that come from one another often do better so than either (model soups, Wortsman et al. 2022), once the statistics of
+/// their normalisation are settled anew: those of the file are merely the mean, too.
+///
+/// # Errors
+/// `BadWeights` when one is no model file or their networks differ, `BadUsage` when `share` is not in 0..=1.
+pub fn mixed(first: &[u8], second: &[u8], share: f64) -> Result<Vec<u8>> {
+    if !(0.0..=1.0).contains(&share) {
+        return Err(Error::new(ErrorKind::BadUsage, format!("expected a share in 0..=1, found {share}")));
+    }
+    let (first, second) = (ModelFile::parse(first)?, ModelFile::parse(second)?);
+    let apart = |a: f64, b: f64| a * (1.0 - share) + b * share;
+    let mut other: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    read_module(&second.network::<Cpu>(&Default::default())?, &mut |name, _, values| {
+        other.insert(name.to_string(), values);
+    });
+    let mut weights: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    let network = first.network::<Cpu>(&Default::default())?;
+    read_module(&network, &mut |name, _, values| {
+        weights.insert(name.to_string(), values);
+    });
+    let network = fill_module(network, &mut |name, shape| {
+        let found = |weights: &BTreeMap<String, Vec<f32>>| {
+            let values = weights.get(name).filter(|values| values.len() == shape.iter().product::<usize>());
+            values.cloned().ok_or_else(|| {
+                Error::new(ErrorKind::BadWeights, format!("expected {name} of shape {shape:?} in both models"))
+            })
+        };
+        let pairs = found(&weights)?.into_iter().zip(found(&other)?);
+        Ok(pairs.map(|(a, b)| apart(f64::from(a), f64::from(b)) as f32).collect())
+    })?;
+    let mut meta = first.meta.clone();
+    meta.network.w_spatial = apart(meta.network.w_spatial, second.meta.network.w_spatial);
+    finish_model(&network, &meta, Precision::F32)
 }
 
 /// A model file as ONNX.

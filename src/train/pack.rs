@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::write_atomically;
 use super::table::{self, Row};
 use crate::photo::Rgb8;
 use crate::{Error, ErrorKind, Result};
@@ -180,6 +181,20 @@ pub(super) fn read_crop(crops: &mut File, entry: &Entry) -> Result<Rgb8> {
         .and_then(|_| crops.read_exact(&mut data))
         .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read the crop of {}", entry.path), e))?;
     Rgb8::new(entry.side_px, entry.side_px, data)
+}
+
+/// Writes the manifest of a pack, which makes it complete.
+///
+/// # Errors
+/// `Io` when the file cannot be written.
+pub(super) fn write_manifest(folder: &Path, entries: &[Entry]) -> Result<()> {
+    let fail = |e: csv::Error| Error::caused(ErrorKind::Io, "cannot write the manifest", e);
+    let mut text = csv::Writer::from_writer(Vec::new());
+    for entry in entries {
+        text.serialize(entry).map_err(fail)?;
+    }
+    let text = text.into_inner().map_err(|e| Error::caused(ErrorKind::Io, "cannot write the manifest", e))?;
+    write_atomically(&folder.join(MANIFEST_FILE), &text)
 }
 
 /// Reads the lines of a manifest.

@@ -132,7 +132,7 @@ impl Look {
 }
 
 /// Values on 0..1 as a picture, clipped: `[1, 3, h, w]`.
-fn shown<B: Backend>(unit: Tensor<B, 4>) -> Result<Rgb8> {
+pub(super) fn shown<B: Backend>(unit: Tensor<B, 4>) -> Result<Rgb8> {
     let [_, _, height, width] = unit.dims();
     let values = unit.mul_scalar(255.0).permute([0, 2, 3, 1]).into_data().convert::<f32>();
     Rgb8::new(height, width, values.iter::<f32>().map(|value| value.round().clamp(0.0, 255.0) as u8).collect())

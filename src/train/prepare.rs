@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::checkpoint::write_atomically;
 use super::layout::Dataset;
 use super::pack::{self, CROPS_FILE, Entry, MANIFEST_FILE, Status, read_manifest};
 use super::pixels::{self, Kernel};
@@ -93,7 +92,8 @@ fn count(entries: &[Entry]) -> Counts {
     counts
 }
 
-fn io(path: &Path, error: std::io::Error) -> Error {
+/// What is said of a file of a pack that cannot be written.
+pub(super) fn io(path: &Path, error: std::io::Error) -> Error {
     Error::caused(ErrorKind::Io, format!("cannot write {}", path.display()), error)
 }
 
@@ -162,12 +162,7 @@ impl Unfinished {
         }
         let crops = folder.join(CROPS_FILE);
         fs::rename(&self.crops_path, &crops).map_err(|e| io(&crops, e))?;
-        let mut text = csv::Writer::from_writer(Vec::new());
-        for entry in &self.entries {
-            text.serialize(entry).map_err(|e| Error::caused(ErrorKind::Io, "cannot write the manifest", e))?;
-        }
-        let text = text.into_inner().map_err(|e| Error::caused(ErrorKind::Io, "cannot write the manifest", e))?;
-        write_atomically(&folder.join(MANIFEST_FILE), &text)?;
+        pack::write_manifest(folder, &self.entries)?;
         // Left over when this fails, it is merely never looked at again.
         let _ = fs::remove_file(&self.manifest_path);
         Ok(count(&self.entries))

@@ -23,6 +23,8 @@ pub enum Stream {
     Weights = 5,
     /// Bootstrap intervals.
     Bootstrap = 6,
+    /// Dropout and noise inside a network, where burn's own generator draws.
+    Noise = 7,
 }
 
 /// The generator at one address of a run.

@@ -25,10 +25,12 @@ use super::sampler::Sampler;
 use super::start::Start;
 use super::system::started;
 use super::validate::{Validation, ValidationSet};
+use crate::backend::learning_trunk;
 use crate::mte::GuidedFilterConfig;
 use crate::nn::GrNet;
 use crate::nn::afm::stream_weights;
 use crate::nn::recipe::Scheme;
+use crate::nn::resnet::ResNet18;
 use crate::photo::Rgb8;
 use crate::weights::{ModelFile, ModelMeta, Precision, load_trunk, sha256_hex};
 use crate::{Error, ErrorKind, Result, input, mte};
@@ -199,7 +201,7 @@ pub fn train<B: AutodiffBackend>(
     write_atomically(&folder.config(), config.to_toml()?.as_bytes())?;
     let ending = run.go(&maker, &validation, inputs.loader_threads, stop, watch)?;
     run.save()?;
-    let model = run.model_bytes(&maker.classes, None)?;
+    let model = run.model_bytes(&run.judged(&maker)?, &maker.classes, None)?;
     write_atomically(&folder.last(), &model)?;
     curves::draw(&folder.metrics(), &folder.curves())?;
     Ok(ending)
@@ -263,7 +265,9 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
                     if config.model.measure_gain {
                         config.model.network.residual_gain = measure_gain::<B>(maker, &config, device)?;
                     }
-                    settle_norm(&network, maker, &config, device)?;
+                    if config.learn.freeze_norm {
+                        settle_norm(&network, maker, &config, config.side_px(0.0), device)?;
+                    }
                 }
             }
             learner = Learner { average: averaged(&network), network, adam: Adam::default() };
@@ -377,7 +381,8 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             Compute::F32 => DType::F32,
             Compute::Bf16 => DType::BF16,
         };
-        let maps = network.maps_in(kind, &model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
+        let trunk = |trunk: &ResNet18<B>, x| learning_trunk(trunk, kind, x);
+        let maps = network.maps_by(trunk, &model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
         let output = network.heads(&model.network, maps.clone());
         let targets = targets::<B>(&batch.labels, model.network.classes, learn.label_smoothing, &self.device);
         let losses =
@@ -427,9 +432,16 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         }
     }
 
-    /// The network that is validated and exported.
-    fn judged(&self) -> GrNet<B::InnerBackend> {
-        self.learner.average.clone().unwrap_or_else(|| self.learner.network.valid())
+    /// The network that is validated and exported. Averaged weights get normalisation statistics of their own where those
+    /// still moved: the average of the statistics that were gathered on the way belongs to no weights at all.
+    fn judged(&self, maker: &BatchMaker) -> Result<GrNet<B::InnerBackend>> {
+        let Some(average) = self.learner.average.clone() else { return Ok(self.learner.network.valid()) };
+        if self.config.learn.freeze_norm {
+            return Ok(average);
+        }
+        let network = GrNet::<B>::from_inner(average);
+        settle_norm(&network, maker, &self.config, self.config.model.input_px, &self.device)?;
+        Ok(network.valid())
     }
 
     fn measure(
@@ -440,8 +452,9 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         watch: &mut dyn FnMut(Event),
     ) -> Result<()> {
         let model = &self.config.model;
+        let judged = self.judged(maker)?;
         let figures =
-            validation.measure(&maker.pack, &self.judged().folded(), &model.network, &model.mte, &self.device);
+            validation.measure(&maker.pack, &judged.clone().folded(), &model.network, &model.mte, &self.device);
         let best = figures.worst_tier > self.state.best();
         self.state.since_best = if best { 0 } else { self.state.since_best + 1 };
         let (step, elapsed_s) = (self.state.step, self.elapsed_s());
@@ -450,7 +463,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
         let folder = &self.inputs.folder;
         if best {
             self.state.best_bits = figures.worst_tier.to_bits();
-            write_atomically(&folder.best(), &self.model_bytes(&maker.classes, Some(&figures))?)?;
+            write_atomically(&folder.best(), &self.model_bytes(&judged, &maker.classes, Some(&figures))?)?;
         }
         curves::draw(&folder.metrics(), &folder.curves())
     }
@@ -461,8 +474,12 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
     }
 
     /// The judged network as a model file, f32, not yet calibrated.
-    fn model_bytes(&self, classes: &Classes, figures: Option<&Validation>) -> Result<Vec<u8>> {
-        let network = self.judged();
+    fn model_bytes(
+        &self,
+        judged: &GrNet<B::InnerBackend>,
+        classes: &Classes,
+        figures: Option<&Validation>,
+    ) -> Result<Vec<u8>> {
         let mut meta = ModelMeta {
             name: self.config.name.clone(),
             class_names: classes.names().to_vec(),
@@ -481,7 +498,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             record("validation_worst_tier_auc", format!("{:.4}", figures.worst_tier));
             record("validation_worst_source_auc", format!("{:.4}", figures.worst_source));
         }
-        finish_model(&network, &meta, Precision::F32)
+        finish_model(judged, &meta, Precision::F32)
     }
 }
 
@@ -509,25 +526,24 @@ pub(super) fn inputs<B: Backend>(crops: &[Rgb8], filter: &GuidedFilterConfig, de
     [input::normalise(unit), residual]
 }
 
-/// Lets the normalisation statistics see the training data before they are frozen: those that come with a trunk belong to
-/// photographs, and the residual looks nothing like one.
+/// Lets the normalisation statistics see training data of `side_px`, as many batches as the configuration says, and nothing
+/// else learn. Those that come with a trunk belong to photographs, and the residual looks nothing like one.
 fn settle_norm<B: AutodiffBackend>(
     network: &GrNet<B>,
     maker: &BatchMaker,
     config: &TrainConfig,
+    side_px: usize,
     device: &B::Device,
 ) -> Result<()> {
-    if !config.learn.freeze_norm {
-        return Ok(());
-    }
     // Without gradients: a graph that is never walked back is never freed. The clone shares the running statistics.
     let mut watching = network.clone().no_grad();
     watching.set_frozen_norm(false);
     for step in 0..config.learn.settle_steps {
-        let batch = maker.batch(step, config.side_px(0.0))?;
-        let [rgb, residual] = inputs::<B::InnerBackend>(&batch.crops, &config.model.mte, device);
-        // Running statistics move as a side effect; the output is of no interest.
-        watching.forward(&config.model.network, Tensor::from_inner(rgb), Tensor::from_inner(residual));
+        let batch = maker.batch(step, side_px)?;
+        let [rgb, residual] =
+            inputs::<B::InnerBackend>(&batch.crops, &config.model.mte, device).map(Tensor::from_inner);
+        // Running statistics move as a side effect; the maps are of no interest.
+        watching.maps_by(|trunk, x| learning_trunk(trunk, DType::F32, x), &config.model.network, rgb, residual);
     }
     Ok(())
 }

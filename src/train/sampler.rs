@@ -1,7 +1,7 @@
 //! Which pictures make a batch: pairs of a real and a fake. A swap or reconstruction comes with its own original, a
 //! self-made fake with the picture it is made from; other fakes with a real picture drawn by source.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rand::Rng;
 
@@ -54,10 +54,13 @@ impl Sampler {
     pub fn new(entries: &[Entry], config: &SamplingConfig) -> Result<Self> {
         let mut by_source: [BTreeMap<&str, Vec<usize>>; 2] = Default::default();
         let mut reals_of_group: HashMap<&str, Vec<usize>> = HashMap::new();
+        let hidden: HashSet<&str> =
+            entries.iter().filter(|e| e.label == REAL && config.leaves_out(e)).map(|e| e.path.as_str()).collect();
         for (index, entry) in entries.iter().enumerate() {
             if !entry.packed()
                 || entry.split != Split::Train
                 || config.leaves_out(entry)
+                || rebuilt_from(entry).is_some_and(|original| hidden.contains(original))
                 || ![REAL, FAKE].contains(&entry.label)
             {
                 continue;
@@ -78,17 +81,26 @@ impl Sampler {
         let mut twin_shares: HashMap<&str, f64> = HashMap::new();
         for ((_, members), share) in fakes.iter().zip(&fake_shares) {
             for fake in members {
-                let Some(candidates) = reals_of_group.get(entries[*fake].group.as_str()) else { continue };
-                for real in candidates {
+                let Some(group) = reals_of_group.get(entries[*fake].group.as_str()) else { continue };
+                let candidates = originals(entries, *fake, group);
+                for real in &candidates {
                     let drawn = (1.0 - made) * share / members.len() as f64 / candidates.len() as f64;
                     *twin_shares.entry(&entries[*real].source).or_default() += drawn;
                 }
-                twins.insert(*fake, candidates.clone());
+                twins.insert(*fake, candidates);
             }
         }
         let wanted = real_shares.clone();
         for ((source, _), share) in reals.iter().zip(&mut real_shares) {
-            *share = (*share - twin_shares.get(source.as_str()).copied().unwrap_or(0.0)).max(0.0);
+            let as_twins = twin_shares.get(source.as_str()).copied().unwrap_or(0.0);
+            if as_twins > *share {
+                notices.push(format!(
+                    "real pictures of {source} are drawn as originals of fakes alone: {:.1} % of all, its share says {:.1} %",
+                    100.0 * as_twins,
+                    100.0 * *share
+                ));
+            }
+            *share = (*share - as_twins).max(0.0);
         }
         if real_shares.iter().all(|share| *share <= 1e-9) {
             real_shares = wanted;
@@ -120,6 +132,18 @@ impl Sampler {
         let (_, members) = &self.reals[pick_weighted(rng, &self.real_shares)];
         *pick(rng, members)
     }
+}
+
+/// The path of the picture that a fake of `grnet reconstruct` was made from; nothing for others.
+fn rebuilt_from(entry: &Entry) -> Option<&str> {
+    entry.path.strip_prefix(&entry.source)?.strip_prefix('/')
+}
+
+/// Out of the real pictures of a fake's group the one that it was made from; all of them where no path tells.
+fn originals(entries: &[Entry], fake: usize, group: &[usize]) -> Vec<usize> {
+    let path = rebuilt_from(&entries[fake]);
+    let own: Vec<usize> = group.iter().filter(|real| Some(entries[**real].path.as_str()) == path).copied().collect();
+    if own.is_empty() { group.to_vec() } else { own }
 }
 
 /// Sources with their members and shares (summing to one).
@@ -207,6 +231,38 @@ mod tests {
         {
             let found = counts[name] as f64 / 8000.0;
             assert!((found - share).abs() < 0.05, "{name}: {found} for {share}");
+        }
+    }
+
+    #[test]
+    fn a_reconstruction_comes_with_the_picture_it_was_made_from() {
+        let mut entries = entries();
+        // All photos of one person, and a reconstruction of each.
+        for index in 0..entries.len() {
+            if entries[index].source == "photo" {
+                entries[index].group = "person".into();
+                let (source, path) =
+                    ("rebuilt_nearest".to_string(), format!("rebuilt_nearest/{}", entries[index].path));
+                entries.push(Entry { path, label: FAKE, source, ..entries[index].clone() });
+            }
+        }
+        let sampler = Sampler::new(&entries, &SamplingConfig::default()).unwrap();
+        let mut seen = 0;
+        for slot in 0..500 {
+            let pair = sampler.pair(1, 0, slot);
+            let Making::Given(fake) = pair.fake else { panic!("nothing is made here") };
+            if entries[fake].source == "rebuilt_nearest" {
+                assert_eq!(entries[fake].path, format!("rebuilt_nearest/{}", entries[pair.real].path));
+                seen += 1;
+            }
+        }
+        assert!(seen > 50, "{seen}");
+        // Where the originals are left out, so are their reconstructions.
+        let sampler = Sampler::new(&entries, &SamplingConfig { leave_out: vec!["photo".into()], ..Default::default() });
+        let sampler = sampler.unwrap();
+        for slot in 0..500 {
+            let Making::Given(fake) = sampler.pair(1, 0, slot).fake else { panic!("nothing is made here") };
+            assert!(entries[fake].source != "rebuilt_nearest");
         }
     }
 

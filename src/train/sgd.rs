@@ -8,10 +8,11 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use super::optim::Named;
 
-/// The velocities of all parameters, by name.
+/// The optimiser's state: the velocities of all parameters, by name.
 #[derive(Debug, Clone)]
 pub struct CaffeSgd<B: Backend> {
-    velocities: Named<B>,
+    /// The velocities.
+    pub velocities: Named<B>,
     momentum: f64,
     weight_decay: f64,
 }

@@ -2,13 +2,14 @@
 //! meet networks; the networks themselves are in [`crate::nn`].
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::rng::{Stream, TrainRng, at, between, normal};
+use crate::backend::learning_trunk;
 use crate::mte::{self, GuidedFilterConfig};
 use crate::nn::afm::{AttentionForm, Fusion};
 use crate::nn::baselines::amtennet::{self, AmtenNet};
@@ -399,7 +400,9 @@ impl<B: Backend> Competitor<B> {
                 } else {
                     normalised(unit.clone())
                 };
-                let output = net.forward(&self.grnet, normalised(unit), second);
+                let trunk = |trunk: &ResNet18<B>, x| learning_trunk(trunk, DType::F32, x);
+                let maps = net.maps_by(trunk, &self.grnet, normalised(unit), second);
+                let output = net.heads(&self.grnet, maps);
                 let mut heads = vec![output.fused.clone()];
                 // The stream losses exist to weigh the streams, which AFM alone does.
                 if self.grnet.fusion == Fusion::Afm {

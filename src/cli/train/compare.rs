@@ -37,7 +37,7 @@ pub struct CompareArgs {
     /// How much each system may learn: 3epochs, 9600pictures or 5min
     #[arg(long, default_value = "3epochs")]
     budget: String,
-    /// Folder of the comparison; what is complete there is not done again
+    /// Folder of the comparison; what is complete there is not done again, what was stopped goes on
     #[arg(long)]
     out: PathBuf,
     /// Side of the input of all systems, in pixels

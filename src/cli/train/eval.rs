@@ -10,6 +10,7 @@ use super::style;
 use crate::backend::{AnyDetector, DeviceChoice};
 use crate::cli::{self, Device};
 use crate::train::calibrate;
+use crate::train::card;
 use crate::train::checkpoint::write_atomically;
 use crate::train::degrade::Tier;
 use crate::train::eval::{By, Evaluation, Judged, changes, evaluate, fit_gate, judge};
@@ -54,6 +55,9 @@ pub struct EvalArgs {
     /// Write all figures as JSON (grnet.eval/1)
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the figures as the tables of a model card (Markdown)
+    #[arg(long)]
+    markdown: Option<PathBuf>,
     /// Write ROC, reliability and histograms as SVG into this folder
     #[arg(long)]
     plots: Option<PathBuf>,
@@ -109,6 +113,9 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         let json = serde_json::to_string_pretty(&evaluation)
             .map_err(|e| Error::caused(ErrorKind::Internal, "the evaluation as JSON", e))?;
         write_atomically(path, format!("{json}\n").as_bytes())?;
+    }
+    if let Some(path) = &args.markdown {
+        write_atomically(path, card::markdown(&evaluation).as_bytes())?;
     }
     match &args.plots {
         Some(folder) => plots::draw(rows, &judged, folder),

@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
+use crate::backend::learning_conv;
 use crate::nn::layers::{caffe_max_pool, caffe_pooled, conv, flat, linear};
 use crate::nn::norm::BatchNorm;
 use crate::nn::recipe::{Decay, Recipe, Scheme, Span, Update};
@@ -79,7 +80,7 @@ impl<B: Backend> Backbone<B> {
             2 => (&self.conv6, self.bn5.forward(x)),
             _ => (&self.conv7, self.bn6.forward(x)),
         };
-        caffe_max_pool(conv.forward(x))
+        caffe_max_pool(learning_conv(conv, x))
     }
 
     fn classify(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {

@@ -11,6 +11,7 @@ use burn::tensor::activation::{relu, softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Distribution, Tensor};
 
+use crate::backend::learning_conv;
 use crate::nn::layers::{conv, max_pool};
 use crate::nn::norm::BatchNorm;
 use crate::nn::recipe::{Decay, Recipe, Scheme, Span, Update};
@@ -65,7 +66,7 @@ impl<B: Backend> VggFront<B> {
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
         self.convs.iter().zip(VGG).fold(x, |x, (conv, (_, pooled))| {
-            let x = relu(conv.forward(x));
+            let x = relu(learning_conv(conv, x));
             if pooled { max_pool(x, 2) } else { x }
         })
     }
@@ -107,8 +108,8 @@ impl<B: Backend> PrimaryCapsule<B> {
 
     /// `[n, 256, h, w] -> [n, 8]`
     fn forward(&self, map: Tensor<B, 4>) -> Tensor<B, 2> {
-        let x = relu(self.bn1.forward(self.conv1.forward(map)));
-        let x = statistics(relu(self.bn2.forward(self.conv2.forward(x))));
+        let x = relu(self.bn1.forward(learning_conv(&self.conv1, map)));
+        let x = statistics(relu(self.bn2.forward(learning_conv(&self.conv2, x))));
         let x = norm_line(&self.bn3, self.conv3.forward(x));
         let x = norm_line(&self.bn4, self.conv4.forward(x));
         x.flatten(1, 2)

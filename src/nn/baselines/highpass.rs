@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::leaky_relu;
 use burn::tensor::backend::Backend;
 
+use crate::backend::learning_conv;
 use crate::nn::layers::{conv, flat, linear, max_pool};
 use crate::nn::recipe::{Decay, Recipe, Scheme, Span, Update};
 use crate::nn::residuals::highpass::{HighPass, Kernel};
@@ -65,8 +66,9 @@ impl<B: Backend> HighPassNet<B> {
     /// `[n, 3, h, w]` on 0..1 -> `[n, classes]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {
         let convs = [&self.conv1, &self.conv2, &self.conv3];
-        let map =
-            convs.into_iter().fold(self.filter.forward(x), |x, conv| max_pool(leaky_relu(conv.forward(x), SLOPE), 2));
+        let map = convs
+            .into_iter()
+            .fold(self.filter.forward(x), |x, conv| max_pool(leaky_relu(learning_conv(conv, x), SLOPE), 2));
         let hidden = [&self.fc1, &self.fc2]
             .into_iter()
             .fold(flat(map), |x, fc| leaky_relu(fc.forward(self.dropout.forward(x)), SLOPE));

@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{leaky_relu, relu};
 use burn::tensor::backend::Backend;
 
+use crate::backend::learning_conv;
 use crate::nn::layers::{conv, flat, linear, max_pool};
 use crate::nn::norm::BatchNorm;
 use crate::nn::recipe::{Decay, Recipe, Scheme, Span, Update};
@@ -47,7 +48,7 @@ fn features(side_px: usize) -> usize {
 
 /// Convolution, ReLU, normalisation, pooling.
 fn stage<B: Backend>(conv: &Conv2d<B>, bn: &BatchNorm<B>, pool: usize, x: Tensor<B, 4>) -> Tensor<B, 4> {
-    max_pool(bn.forward(relu(conv.forward(x))), pool)
+    max_pool(bn.forward(relu(learning_conv(conv, x))), pool)
 }
 
 /// The classifier of both networks.
@@ -131,9 +132,10 @@ impl<B: Backend> Inception<B> {
     }
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let branch = |narrow: &Conv2d<B>, wide: &Conv2d<B>| relu(wide.forward(relu(narrow.forward(x.clone()))));
+        let branch =
+            |narrow: &Conv2d<B>, wide: &Conv2d<B>| relu(learning_conv(wide, relu(learning_conv(narrow, x.clone()))));
         let branches = vec![
-            relu(self.b1.forward(x.clone())),
+            relu(learning_conv(&self.b1, x.clone())),
             branch(&self.b2a, &self.b2b),
             branch(&self.b3a, &self.b3b),
             branch(&self.b4a, &self.b4b),

@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::tanh;
 use burn::tensor::backend::Backend;
 
+use crate::backend::learning_conv;
 use crate::nn::layers::{caffe_max_pool, caffe_mean_pool, caffe_pooled, conv, flat, linear};
 use crate::nn::norm::BatchNorm;
 use crate::nn::recipe::{Decay, Recipe, Scheme, Span, Update};
@@ -71,10 +72,10 @@ impl<B: Backend> MislNet<B> {
     /// `[n, channels_in, h, w]` on 0..255 -> `[n, classes]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {
         let stages = [(&self.conv1, &self.bn1), (&self.conv2, &self.bn2), (&self.conv3, &self.bn3)];
-        let map = stages
-            .into_iter()
-            .fold(self.constr.forward(x), |x, (conv, bn)| caffe_max_pool(tanh(bn.forward(conv.forward(x)))));
-        let map = caffe_mean_pool(tanh(self.bn4.forward(self.conv4.forward(map))));
+        let map = stages.into_iter().fold(learning_conv(&self.constr, x), |x, (conv, bn)| {
+            caffe_max_pool(tanh(bn.forward(learning_conv(conv, x))))
+        });
+        let map = caffe_mean_pool(tanh(self.bn4.forward(learning_conv(&self.conv4, map))));
         let hidden = tanh(self.fc2.forward(tanh(self.fc1.forward(flat(map)))));
         self.fc3.forward(hidden)
     }

@@ -12,6 +12,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{log_softmax, relu, softmax, tanh};
 use burn::tensor::backend::Backend;
 
+use crate::backend::learning_conv;
 use crate::nn::layers::conv;
 use crate::nn::norm::BatchNorm;
 use crate::nn::recipe::{Decay, Recipe, Scheme, Span, Update};
@@ -49,7 +50,7 @@ impl<B: Backend> Block<B> {
     }
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        relu(self.bn.forward(self.conv.forward(x)))
+        relu(self.bn.forward(learning_conv(&self.conv, x)))
     }
 }
 
@@ -91,7 +92,7 @@ impl<B: Backend> Branch<B> {
     }
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.last.forward(self.rises.iter().fold(x, |x, rise| rise.forward(x)))
+        learning_conv(&self.last, self.rises.iter().fold(x, |x, rise| rise.forward(x)))
     }
 }
 

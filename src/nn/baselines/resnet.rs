@@ -3,9 +3,10 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{DType, Tensor};
 
+use crate::backend::learning_trunk;
 use crate::nn::layers::linear;
 use crate::nn::recipe::{Decay, Recipe, Scheme, Span, Update};
 use crate::nn::residuals::FrontEnd;
@@ -66,7 +67,7 @@ impl<B: Backend> ResNet<B> {
             Some(front) => front.forward(x).div_scalar(255.0),
             None => x,
         };
-        self.fc.forward(global_average(self.trunk.forward(x)))
+        self.fc.forward(global_average(learning_trunk(&self.trunk, DType::F32, x)))
     }
 
     /// The same function with normalisations folded into convolutions; for judging.

@@ -9,6 +9,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::module::max_pool2d;
 
+use crate::backend::learning_conv;
 use crate::nn::layers::{conv, linear};
 use crate::nn::norm::BatchNorm;
 use crate::nn::recipe::{Decay, Recipe, Scheme, Span, Update};
@@ -45,7 +46,7 @@ impl<B: Backend> Separable<B> {
     }
 
     fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.pw.forward(self.dw.forward(x))
+        learning_conv(&self.pw, learning_conv(&self.dw, x))
     }
 }
 
@@ -83,7 +84,7 @@ impl<B: Backend> Block<B> {
         });
         match (&self.skip, &self.skipbn) {
             (Some(skip), Some(bn)) => {
-                max_pool2d(out, [3, 3], [2, 2], [1, 1], [1, 1], false).add(bn.forward(skip.forward(x)))
+                max_pool2d(out, [3, 3], [2, 2], [1, 1], [1, 1], false).add(bn.forward(learning_conv(skip, x)))
             }
             _ => out.add(x),
         }
@@ -166,8 +167,8 @@ impl<B: Backend> Xception<B> {
     /// # Shapes
     /// `[n, 3, h, w]` on -1..1 -> `[n, classes]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 2> {
-        let x = relu(self.bn1.forward(self.conv1.forward(x)));
-        let x = relu(self.bn2.forward(self.conv2.forward(x)));
+        let x = relu(self.bn1.forward(learning_conv(&self.conv1, x)));
+        let x = relu(self.bn2.forward(learning_conv(&self.conv2, x)));
         let x = self.blocks().into_iter().fold(x, |x, block| block.forward(x));
         let x = relu(self.bn3.forward(self.conv3.forward(x)));
         let x = relu(self.bn4.forward(self.conv4.forward(x)));

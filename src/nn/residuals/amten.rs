@@ -6,6 +6,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
+use crate::backend::learning_conv;
 use crate::nn::layers::conv;
 
 /// Channels of what it extracts.
@@ -38,10 +39,10 @@ impl<B: Backend> Amten<B> {
     /// # Shapes
     /// `[n, 3, h, w]` on 0..255 -> `[n, 12, h, w]`; newer branches come first.
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let traces = self.conv1.forward(x.clone()).sub(x);
-        let deeper = self.conv2_2.forward(self.conv2_1.forward(traces.clone()));
+        let traces = learning_conv(&self.conv1, x.clone()).sub(x);
+        let deeper = learning_conv(&self.conv2_2, learning_conv(&self.conv2_1, traces.clone()));
         let reused = Tensor::cat(vec![deeper, traces], 1);
-        let deepest = self.conv3_2.forward(self.conv3_1.forward(reused.clone()));
+        let deepest = learning_conv(&self.conv3_2, learning_conv(&self.conv3_1, reused.clone()));
         Tensor::cat(vec![deepest, reused], 1)
     }
 }

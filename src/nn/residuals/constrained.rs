@@ -9,6 +9,7 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
+use crate::backend::learning_conv;
 use crate::nn::layers::conv;
 
 /// Filters of the front end.
@@ -34,7 +35,7 @@ impl<B: Backend> ConstrainedConv<B> {
     /// # Shapes
     /// `[n, 3, h, w] -> [n, 3, h, w]`
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.conv.forward(x)
+        learning_conv(&self.conv, x)
     }
 
     /// Back on the constraint.

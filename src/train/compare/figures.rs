@@ -16,6 +16,9 @@ use crate::train::validate::Opponents;
 /// Draws of the bootstrap.
 const ROUNDS: usize = 200;
 
+/// A figure of scored pictures.
+type Measure<'a> = &'a dyn Fn(&[Scored]) -> Option<f64>;
+
 /// Figures of one system in one degradation. What needs both real pictures and fakes is absent where there is one only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
@@ -41,6 +44,10 @@ pub struct Figures {
     pub ece: Option<f64>,
     /// Brier score of `p_fake`.
     pub brier: Option<f64>,
+    /// Bootstrap 95 % intervals of `eer`, `ap`, `tpr_at_fpr1`, `ece` and `brier`, by these names. Outcomes of earlier versions
+    /// have none.
+    #[serde(default)]
+    pub ci95: BTreeMap<String, [f64; 2]>,
     /// Corners of the ROC curve of `p_fake`: share of reals flagged, share of fakes flagged. Outcomes of earlier versions
     /// have none.
     #[serde(default)]
@@ -92,9 +99,21 @@ impl Figures {
         let makers: BTreeSet<&str> = entries.iter().filter(|e| e.label == FAKE).map(|e| e.maker()).collect();
         let auc_by_generator =
             makers.into_iter().filter_map(|maker| Some((maker.to_string(), metrics::auc(&fakes_of(maker))?))).collect();
-        let interval = |scored: &[Scored], measure: &dyn Fn(&[Scored]) -> Option<f64>| {
+        let interval = |scored: &[Scored], measure: Measure| {
             metrics::bootstrap(scored, ROUNDS, &mut at(0, Stream::Bootstrap, 0, scored.len() as u64), measure)
         };
+        let measures: [(&str, Measure); 5] = [
+            ("eer", &metrics::eer),
+            ("ap", &metrics::average_precision),
+            ("tpr_at_fpr1", &|scored| metrics::tpr_at_fpr(scored, 0.01)),
+            ("ece", &|scored| metrics::calibration_error(scored, BINS)),
+            ("brier", &metrics::brier),
+        ];
+        let ci95 = measures
+            .into_iter()
+            .filter(|_| both)
+            .filter_map(|(name, measure)| Some((name.to_string(), interval(&scored, measure)?)))
+            .collect();
         let groups = Groups::of(&entries, rows, &exam.truth);
         Figures {
             n_real: scored.len() - n_fake,
@@ -108,6 +127,7 @@ impl Figures {
             tpr_at_fpr1: metrics::tpr_at_fpr(&scored, 0.01),
             ece: metrics::calibration_error(&scored, BINS),
             brier: metrics::brier(&scored),
+            ci95,
             roc: metrics::roc_corners(&metrics::roc(&scored)),
             reliability: metrics::reliability(&scored, BINS),
             confusion,

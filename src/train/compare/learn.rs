@@ -1,6 +1,7 @@
 //! Training of one entrant: its optimiser and schedule stretched over the budget, the best network on the validation rows
-//! kept. Short runs, so there are no checkpoints: a run that is stopped starts again.
+//! kept. A run that is stopped leaves a checkpoint and goes on from there.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -8,15 +9,20 @@ use std::time::Instant;
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
 
 use super::data::{Drawing, Exam};
 use super::figures::argmax;
-use super::{Budget, Entrant, Inputs, Protocol, Setting, Watch};
+use super::{Budget, Entrant, Inputs, Protocol, Setting, Task, Watch};
+use crate::nn::GrNetConfig;
 use crate::nn::afm::stream_weights;
 use crate::nn::recipe::{Decay, Recipe, Span, Update};
 use crate::train::batch::Loader;
+use crate::train::checkpoint::{Checkpoint, Parts};
 use crate::train::config::{LearnConfig, Optimiser};
 use crate::train::optim::Adam;
+use crate::train::rng::{Stream, at};
 use crate::train::run::targets;
 use crate::train::sgd::CaffeSgd;
 use crate::train::system::{Competitor, Network, class_probabilities};
@@ -26,6 +32,8 @@ use crate::{Error, ErrorKind, Result, input};
 pub const JUDGED_TOGETHER: usize = 32;
 /// Measurements on the validation rows over the whole budget.
 const MEASUREMENTS: u64 = 5;
+/// Minutes between checkpoints.
+const CHECKPOINT_MINUTES: f64 = 5.0;
 /// Batches made ahead of their use.
 const AHEAD: usize = 4;
 /// The common setting.
@@ -82,6 +90,31 @@ impl<I: Backend> Optimising<I> {
             Optimising::Sgd(sgd) => sgd.step::<B, _>(network, gradients, rate),
         }
     }
+
+    /// Adds its tensors to a checkpoint; also gives the updates so far, where these count.
+    fn store(&self, parts: &mut Parts) -> u64 {
+        match self {
+            Optimising::Adam(adam, _) => {
+                parts.named("first", &adam.first);
+                parts.named("second", &adam.second);
+                adam.updates
+            }
+            Optimising::Sgd(sgd) => {
+                parts.named("velocity", &sgd.velocities);
+                0
+            }
+        }
+    }
+
+    /// Takes back what [`Optimising::store`] gave.
+    fn restore(&mut self, file: &Checkpoint, updates: u64, device: &I::Device) {
+        match self {
+            Optimising::Adam(adam, _) => {
+                *adam = Adam { updates, first: file.named("first", device), second: file.named("second", device) };
+            }
+            Optimising::Sgd(sgd) => sgd.velocities = file.named("velocity", device),
+        }
+    }
 }
 
 /// The learning rate at a share of the run: the authors' falls at the same shares of the whole, or the common cosine.
@@ -99,10 +132,11 @@ pub fn rate(recipe: &Recipe, setting: Setting, progress: f64) -> f64 {
     (recipe.rate * factor.powi((progress * falls_in_all) as i32)).max(floor)
 }
 
-/// Trains one entrant.
+/// Trains one entrant, from the checkpoint that an earlier call left, if it did.
 ///
 /// # Errors
-/// `Cancelled` when stopped, `Internal` when a loss is no number any more, otherwise as the data.
+/// `Cancelled` when stopped, `Internal` when a loss is no number any more, `BadUsage` for the checkpoint of another run,
+/// `Io` for one that cannot be read or written, otherwise as the data.
 #[allow(clippy::too_many_arguments, reason = "a run is all of these")]
 pub fn learn<B: AutodiffBackend>(
     entrant: Entrant,
@@ -115,66 +149,219 @@ pub fn learn<B: AutodiffBackend>(
     watch: &mut Watch,
 ) -> Result<Learnt<B::InnerBackend>> {
     let recipe = entrant.system.recipe();
-    // Dropout and the capsules' noise come from burn's generator.
-    B::seed(device, protocol.seed);
-    let classes = drawing.classes();
-    // Capsule's VGG weights cannot be had here: its front learns with the rest.
-    let fresh = entrant.system.init::<B>(classes, protocol.side_px, false, device)?.started(protocol.seed)?;
-    let (mut competitor, pretrained) = match &inputs.imagenet {
-        Some(bytes) => fresh.with_imagenet_resnet(bytes, device)?,
-        None => (fresh, false),
-    };
+    let (classes, rows) = (drawing.classes(), drawing.rows());
     let batch = if entrant.setting == Setting::Common { COMMON_BATCH } else { recipe.batch };
-    let rows = drawing.rows();
     let (pictures_in_all, minutes_in_all) = match protocol.budget {
         Budget::Pictures(count) => (count as f64, f64::INFINITY),
         Budget::Epochs(epochs) => ((rows as f64 * epochs).max(1.0), f64::INFINITY),
         Budget::Minutes(minutes) => (f64::INFINITY, minutes),
     };
+    let (mut run, pretrained) = Run::<B>::begin(entrant, protocol, classes, inputs, device)?;
     let making = drawing.clone();
-    let mut loader = Loader::of(0, AHEAD, inputs.loader_threads, move |step| making.batch(step, batch))?;
-    let mut optimising = Optimising::new(&recipe, entrant.setting);
-    let mut streams = StreamLosses::default();
-    let mut best: Option<(f64, Competitor<B::InnerBackend>)> = None;
-    let (started, mut pictures, mut measured, mut progress) = (Instant::now(), 0u64, 0, 0.0);
-    while progress < 1.0 {
-        if stop.load(Ordering::Relaxed) {
+    let mut loader = Loader::of(run.step, AHEAD, inputs.loader_threads, move |step| making.batch(step, batch))?;
+    let path = checkpoint_path(&entrant, &inputs.out);
+    let mut saved = Instant::now();
+    loop {
+        let progress = (run.pictures as f64 / pictures_in_all).max(run.elapsed_s() / 60.0 / minutes_in_all);
+        let due = (progress * MEASUREMENTS as f64) as u64;
+        if due > run.measured {
+            run.measured = due;
+            let judged = run.competitor.judged();
+            let found = self::accuracy(&judged, validation, device);
+            watch(progress.min(1.0), run.loss, Some(found));
+            // Of equals the later one: it has learnt more, and its running statistics have seen more.
+            if run.best.as_ref().is_none_or(|(so_far, _)| found >= *so_far) {
+                run.best = Some((found, judged));
+            }
+        }
+        if progress >= 1.0 {
+            break;
+        }
+        let stopped = stop.load(Ordering::Relaxed);
+        if stopped || saved.elapsed().as_secs_f64() >= 60.0 * CHECKPOINT_MINUTES {
+            run.save(&path, Identity::of(&entrant, protocol, inputs))?;
+            saved = Instant::now();
+        }
+        if stopped {
             return Err(Error::new(ErrorKind::Cancelled, format!("stopped while {} learnt", entrant.system.name())));
         }
         let made = loader.next_batch()?;
+        // Dropout and the capsules' noise come from burn's one generator.
+        B::seed(device, at(protocol.seed, Stream::Noise, made.step, 0).random());
         let unit = Tensor::from_inner(input::batch_unit::<B::InnerBackend>(&made.crops, device));
-        let (loss, parts) = competitor.loss(unit, targets::<B>(&made.labels, classes, 0.0, device));
+        let (loss, parts) = run.competitor.loss(unit, targets::<B>(&made.labels, classes, 0.0, device));
         let gradients = loss.clone().backward();
-        let network = optimising.step::<B>(competitor.network, &gradients, rate(&recipe, entrant.setting, progress));
-        competitor = Competitor { network, ..competitor }.project();
-        let value = scalar(loss);
-        if !value.is_finite() {
-            let message = format!("expected a finite loss, found {value} after {pictures} pictures");
+        let rate = rate(&recipe, entrant.setting, progress);
+        let network = run.optimising.step::<B>(run.competitor.network, &gradients, rate);
+        run.competitor = Competitor { network, ..run.competitor }.project();
+        run.loss = scalar(loss);
+        if !run.loss.is_finite() {
+            let message = format!("expected a finite loss, found {} after {} pictures", run.loss, run.pictures);
             return Err(Error::new(ErrorKind::Internal, message));
         }
-        pictures += made.crops.len() as u64;
+        run.step += 1;
+        run.pictures += made.crops.len() as u64;
         // Three losses: GRnet with AFM.
         if let [_, spatial, residual] = &parts[..] {
-            streams.add(scalar(spatial.clone()), scalar(residual.clone()), made.crops.len() as u64);
-            competitor.grnet.w_spatial = streams.weight(rows).unwrap_or(competitor.grnet.w_spatial);
+            run.streams.add(scalar(spatial.clone()), scalar(residual.clone()), made.crops.len() as u64);
+            run.competitor.grnet.w_spatial = run.streams.weight(rows).unwrap_or(run.competitor.grnet.w_spatial);
         }
-        progress = (pictures as f64 / pictures_in_all).max(started.elapsed().as_secs_f64() / 60.0 / minutes_in_all);
-        let due = (progress * MEASUREMENTS as f64) as u64;
-        let mut accuracy = None;
-        if due > measured {
-            measured = due;
-            let judged = competitor.judged();
-            let found = self::accuracy(&judged, validation, device);
-            accuracy = Some(found);
-            // Of equals the later one: it has learnt more, and its running statistics have seen more.
-            if best.as_ref().is_none_or(|(so_far, _)| found >= *so_far) {
-                best = Some((found, judged));
-            }
-        }
-        watch(progress.min(1.0), value, accuracy);
+        watch(progress, run.loss, None);
     }
-    let (validation_acc, competitor) = best.expect("the end of a run is a measurement");
-    Ok(Learnt { competitor, validation_acc, pictures, seconds: started.elapsed().as_secs_f64(), pretrained })
+    let (pictures, seconds) = (run.pictures, run.elapsed_s());
+    let (validation_acc, competitor) = run.best.expect("the end of a run is a measurement");
+    Ok(Learnt { competitor, validation_acc, pictures, seconds, pretrained })
+}
+
+/// A run under way.
+struct Run<B: AutodiffBackend> {
+    competitor: Competitor<B>,
+    optimising: Optimising<B::InnerBackend>,
+    streams: StreamLosses,
+    /// Accuracy on the validation rows and network of the best measurement.
+    best: Option<(f64, Competitor<B::InnerBackend>)>,
+    step: u64,
+    pictures: u64,
+    /// Measurements done.
+    measured: u64,
+    /// Loss of the last step.
+    loss: f64,
+    /// Seconds of earlier sessions.
+    before_s: f64,
+    started: Instant,
+}
+
+impl<B: AutodiffBackend> Run<B> {
+    /// A fresh run, or the one in the checkpoint; and whether it starts from ImageNet weights.
+    fn begin(
+        entrant: Entrant,
+        protocol: &Protocol,
+        classes: usize,
+        inputs: &Inputs,
+        device: &B::Device,
+    ) -> Result<(Self, bool)> {
+        // Capsule's VGG weights cannot be had here: its front learns with the rest.
+        let fresh = entrant.system.init::<B>(classes, protocol.side_px, false, device)?.started(protocol.seed)?;
+        let (competitor, pretrained) = match &inputs.imagenet {
+            Some(bytes) => fresh.with_imagenet_resnet(bytes, device)?,
+            None => (fresh, false),
+        };
+        let mut run = Run {
+            competitor,
+            optimising: Optimising::new(&entrant.system.recipe(), entrant.setting),
+            streams: StreamLosses::default(),
+            best: None,
+            step: 0,
+            pictures: 0,
+            measured: 0,
+            loss: 0.0,
+            before_s: 0.0,
+            started: Instant::now(),
+        };
+        let path = checkpoint_path(&entrant, &inputs.out);
+        if path.exists() {
+            run.load(&path, &Identity::of(&entrant, protocol, inputs), device)?;
+        }
+        Ok((run, pretrained))
+    }
+
+    fn elapsed_s(&self) -> f64 {
+        self.before_s + self.started.elapsed().as_secs_f64()
+    }
+
+    fn save(&self, path: &Path, identity: Identity) -> Result<()> {
+        let mut parts = Parts::default();
+        parts.module::<B, _>("network", &self.competitor.network);
+        if let Some((_, best)) = &self.best {
+            parts.module::<B::InnerBackend, _>("best", &best.network);
+        }
+        let updates = self.optimising.store(&mut parts);
+        let best_bits = self.best.as_ref().map(|(accuracy, best)| [*accuracy, best.grnet.w_spatial].map(f64::to_bits));
+        let state = State {
+            identity,
+            step: self.step,
+            pictures: self.pictures,
+            measured: self.measured,
+            updates,
+            elapsed_s: self.elapsed_s(),
+            w_spatial_bits: self.competitor.grnet.w_spatial.to_bits(),
+            stream_sum_bits: self.streams.sums.map(f64::to_bits),
+            stream_steps: self.streams.steps,
+            stream_pictures: self.streams.pictures,
+            best_bits,
+        };
+        parts.write(path, &state)
+    }
+
+    fn load(&mut self, path: &Path, identity: &Identity, device: &B::Device) -> Result<()> {
+        let file = Checkpoint::read(path)?;
+        let state: State = file.state()?;
+        if state.identity != *identity {
+            let message =
+                format!("expected the checkpoint of this protocol and data, found another in {}", path.display());
+            return Err(Error::new(ErrorKind::BadUsage, message));
+        }
+        let competitor = &mut self.competitor;
+        if let Some([accuracy, w_spatial]) = state.best_bits.map(|bits| bits.map(f64::from_bits)) {
+            let blank = competitor.judged();
+            let network = file.module::<B::InnerBackend, _>("best", blank.network)?;
+            self.best =
+                Some((accuracy, Competitor { network, grnet: GrNetConfig { w_spatial, ..blank.grnet }, ..blank }));
+        }
+        competitor.network = file.module::<B, _>("network", competitor.network.clone())?;
+        competitor.grnet.w_spatial = f64::from_bits(state.w_spatial_bits);
+        self.optimising.restore(&file, state.updates, device);
+        let sums = state.stream_sum_bits.map(f64::from_bits);
+        self.streams = StreamLosses { sums, steps: state.stream_steps, pictures: state.stream_pictures };
+        (self.step, self.pictures, self.measured) = (state.step, state.pictures, state.measured);
+        self.before_s = state.elapsed_s;
+        Ok(())
+    }
+}
+
+/// What a checkpoint keeps besides tensors. Numbers that must come back exactly are kept as bits: JSON readers round.
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    identity: Identity,
+    step: u64,
+    pictures: u64,
+    measured: u64,
+    /// Updates of Adam.
+    updates: u64,
+    elapsed_s: f64,
+    w_spatial_bits: u64,
+    stream_sum_bits: [u64; 2],
+    stream_steps: u64,
+    stream_pictures: u64,
+    /// Accuracy and stream weight of the best network.
+    best_bits: Option<[u64; 2]>,
+}
+
+/// Which run a checkpoint is of.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Identity {
+    system: String,
+    task: Task,
+    setting: Setting,
+    protocol: Protocol,
+    data_sha256: Vec<String>,
+}
+
+impl Identity {
+    fn of(entrant: &Entrant, protocol: &Protocol, inputs: &Inputs) -> Self {
+        Identity {
+            system: entrant.system.name(),
+            task: entrant.task,
+            setting: entrant.setting,
+            protocol: protocol.clone(),
+            data_sha256: inputs.data_sha256.clone(),
+        }
+    }
+}
+
+/// Where a run that was stopped stands; gone when it is complete.
+pub fn checkpoint_path(entrant: &Entrant, out: &Path) -> PathBuf {
+    entrant.folder(out).join("checkpoint.safetensors")
 }
 
 fn scalar<B: Backend>(value: Tensor<B, 1>) -> f64 {

@@ -1,11 +1,11 @@
 //! The comparison as one page of HTML for people: the tables, their bars, ROC curves and reliability diagrams, every figure
 //! that was measured, and how it all came about. Self-contained, without script.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::Outcome;
 use super::figures::Figures;
 use super::tables::{Table, better, measured, systems_of};
-use super::{Outcome, Task};
 use crate::Result;
 use crate::evidence::{document, escaped};
 use crate::train::plots::{self, Curve, Points};
@@ -140,8 +140,8 @@ const EVERY: [&str; 18] = [
     "Brier",
     "ACC by group",
     "AUC by group",
-    "worst source",
-    "AUC by generator",
+    "AUC by source, the worst first",
+    "AUC by generator, the worst first",
 ];
 
 fn every_figure(outcomes: &[Outcome]) -> String {
@@ -153,9 +153,7 @@ fn every_figure(outcomes: &[Outcome]) -> String {
     let mut rows = Vec::new();
     for outcome in outcomes {
         for (tier, figures) in measurements(outcome) {
-            let worst = figures.worst_source.as_ref().map(|(source, auc)| format!("{source} {auc:.3}"));
-            let makers: Vec<String> =
-                figures.auc_by_generator.iter().map(|(maker, auc)| format!("{maker} {auc:.3}")).collect();
+            let known = |value: Option<f64>, name: &str| with_interval(value, figures.ci95.get(name).copied());
             rows.push(vec![
                 outcome.system.clone(),
                 outcome.task.name().to_string(),
@@ -166,15 +164,15 @@ fn every_figure(outcomes: &[Outcome]) -> String {
                 tier.to_string(),
                 with_interval(Some(figures.acc), figures.acc_ci95),
                 with_interval(figures.auc, figures.auc_ci95),
-                number(figures.eer),
-                number(figures.ap),
-                number(figures.tpr_at_fpr1),
-                number(figures.ece),
-                number(figures.brier),
+                known(figures.eer, "eer"),
+                known(figures.ap, "ap"),
+                known(figures.tpr_at_fpr1, "tpr_at_fpr1"),
+                known(figures.ece, "ece"),
+                known(figures.brier, "brier"),
                 number(Some(figures.acc_by_group)),
                 number(figures.auc_by_group),
-                worst.unwrap_or_default(),
-                makers.join(", "),
+                worst_first(&figures.auc_by_source),
+                worst_first(&figures.auc_by_generator),
             ]);
         }
     }
@@ -182,10 +180,16 @@ fn every_figure(outcomes: &[Outcome]) -> String {
     format!("<p>In brackets: bootstrap 95 % intervals.</p>\n{}", html_table(&head, &rows))
 }
 
-/// Confusion matrices of several classes on pictures that were not degraded.
+fn worst_first(by_name: &BTreeMap<String, f64>) -> String {
+    let mut all: Vec<(&String, &f64)> = by_name.iter().collect();
+    all.sort_by(|a, b| a.1.total_cmp(b.1));
+    all.into_iter().map(|(name, auc)| format!("{name} {auc:.3}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Confusion matrices on pictures that were not degraded.
 fn confusions(outcomes: &[Outcome]) -> String {
     let mut html = String::new();
-    for outcome in outcomes.iter().filter(|outcome| outcome.task == Task::Multi) {
+    for outcome in outcomes {
         let Some(figures) = outcome.test.get("raw") else { continue };
         let head: Vec<String> =
             std::iter::once("is, called").chain(outcome.classes.iter().map(String::as_str)).map(String::from).collect();
@@ -193,7 +197,8 @@ fn confusions(outcomes: &[Outcome]) -> String {
             std::iter::once(truth.clone()).chain(called.iter().map(usize::to_string)).collect()
         };
         let rows: Vec<Vec<String>> = outcome.classes.iter().zip(&figures.confusion).map(line).collect();
-        let name = format!("{}, {} settings, raw: confusion matrix", outcome.system, outcome.setting.name());
+        let Outcome { system, task, setting, .. } = outcome;
+        let name = format!("{system}, {}, {} settings, raw: confusion matrix", task.name(), setting.name());
         html += &format!("<details><summary>{}</summary>\n{}</details>\n", escaped(&name), html_table(&head, &rows));
     }
     html
