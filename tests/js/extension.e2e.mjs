@@ -491,6 +491,31 @@ test('the site switch: checks by itself, follows recycled nodes, and stops', asy
   await page.close();
 });
 
+test('a host withdrawn while its pictures wait is asked nothing more', async () => {
+  const { page, tabId } = await second.open('/feed');
+  await second.allow(`http://${CDN}/*`);
+  const release = mock.hold('/photo/plain-400.jpg');
+  await second.pressButton(page);
+  const paths = [1, 2, 3, 4, 5, 6].map((n) => `/photo/plain-400.jpg?n=withdrawn-${n}`);
+  for (const path of paths) await second.menu(tabId, mock.url(path, CDN), page.url());
+  const asked = () => mock.requests.filter(({ path }) => path.includes('withdrawn')).length;
+  await until('the first of them are asked for', async () => asked() > 0);
+  await sleep(500);
+  const before = asked();
+  assert.ok(before < paths.length, 'some wait');
+  await second.view.evaluate((origin) => chrome.permissions.remove({ origins: [origin] }), `http://${CDN}/*`);
+  release();
+  const records = await until('all have ended', async () => {
+    const found = await second.records(tabId);
+    return paths.every((path) => found.has(path) && found.get(path).state !== 'waiting') && found;
+  });
+  assert.equal(asked(), before);
+  const states = paths.map((path) => records.get(path).state);
+  assert.equal(states.filter((state) => state === 'blocked').length, paths.length - before, states.join());
+  for (const panel of second.context.pages().filter((one) => one.url().includes('panel.html'))) await panel.close();
+  await page.close();
+});
+
 test('the service worker may be stopped in the middle of a check', async () => {
   const { page, tabId } = await second.open('/empty');
   const release = mock.hold('/photo/plain-400.jpg');

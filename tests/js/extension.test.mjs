@@ -98,11 +98,12 @@ const PHOTO = 'https://a.example/photo.jpg';
 
 test('a picture is fetched without cookies, referrer or redirect', async () => {
   let asked;
-  const bytes = await fetchPicture(PHOTO, async (url, options) => {
+  const bytes = await fetchPicture(PHOTO, 'cors', async (url, options) => {
     asked = { url, ...options };
     return new Response(new Uint8Array([1, 2, 3]), jpeg);
   });
   assert.deepEqual([...bytes], [1, 2, 3]);
+  assert.equal(asked.mode, 'cors');
   assert.equal(asked.credentials, 'omit');
   assert.equal(asked.referrerPolicy, 'no-referrer');
   assert.equal(asked.redirect, 'manual');
@@ -112,20 +113,20 @@ test('a picture is fetched without cookies, referrer or redirect', async () => {
 
 test('nothing is asked of a refused address', async () => {
   const never = () => assert.fail('fetched');
-  await assert.rejects(fetchPicture('http://192.168.0.1/a.jpg', never), { code: 'refused', message: /private/ });
+  await assert.rejects(fetchPicture('http://192.168.0.1/a.jpg', 'cors', never), { code: 'refused', message: /private/ });
 });
 
 test('odd answers are refused', async () => {
   const html = { headers: { 'content-type': 'text/html; charset=utf-8' } };
   const svg = { headers: { 'content-type': 'image/svg+xml' } };
-  await assert.rejects(fetchPicture(PHOTO, answering('<p>', html)), { code: 'refused', message: /expected a picture, found text\/html/ });
-  await assert.rejects(fetchPicture(PHOTO, answering('<svg/>', svg)), { code: 'refused' });
-  await assert.rejects(fetchPicture(PHOTO, answering('', { status: 404 })), { code: 'refused' });
-  await assert.rejects(fetchPicture(PHOTO, answering('', { status: 429 })), { code: 'busy' });
-  await assert.rejects(fetchPicture(PHOTO, answering('', { status: 503 })), { code: 'busy' });
-  await assert.rejects(fetchPicture(PHOTO, async () => Promise.reject(new TypeError('Failed to fetch'))), { code: 'unreachable' });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('<p>', html)), { code: 'refused', message: /expected a picture, found text\/html/ });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('<svg/>', svg)), { code: 'refused' });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('', { status: 404 })), { code: 'refused' });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('', { status: 429 })), { code: 'busy' });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('', { status: 503 })), { code: 'busy' });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', async () => Promise.reject(new TypeError('Failed to fetch'))), { code: 'unreachable' });
   const redirect = Object.defineProperty(new Response(null), 'type', { value: 'opaqueredirect' });
-  await assert.rejects(fetchPicture(PHOTO, async () => redirect), { code: 'refused', message: /not followed/ });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', async () => redirect), { code: 'refused', message: /not followed/ });
 });
 
 test('a file without end is given up at the limit', async () => {
@@ -136,10 +137,10 @@ test('a file without end is given up at the limit', async () => {
       controller.enqueue(new Uint8Array(1 << 20));
     },
   });
-  await assert.rejects(fetchPicture(PHOTO, answering(body, jpeg)), { code: 'refused', message: /expected at most/ });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering(body, jpeg)), { code: 'refused', message: /expected at most/ });
   assert.ok(sent < MAX_PICTURE_BYTES + (4 << 20), `${sent} bytes were read`);
   const announced = { headers: { ...jpeg.headers, 'content-length': String(MAX_PICTURE_BYTES + 1) } };
-  await assert.rejects(fetchPicture(PHOTO, answering('x', announced)), { code: 'refused' });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('x', announced)), { code: 'refused' });
 });
 
 // ---- Candidates ------------------------------------------------------------------------------------------------------

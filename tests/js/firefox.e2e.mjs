@@ -114,6 +114,25 @@ test('where a page’s policy keeps its own pictures from it, the badge asks for
   assert.match(await answered(), /is kept on social\.example/);
 });
 
+test('with the site allowed, the picture is fetched and judged', async () => {
+  // What the browser's own question for the permission does once it is answered.
+  const permit = (change) =>
+    firefox.browser(
+      `async (id, change, origin) => {
+        const { ExtensionPermissions } = ChromeUtils.importESModule('resource://gre/modules/ExtensionPermissions.sys.mjs');
+        await ExtensionPermissions[change](id, { origins: [origin], permissions: [] }, WebExtensionPolicy.getByID(id).extension);
+      }`,
+      id,
+      change,
+      `*://${SOCIAL}/*`,
+    );
+  await permit('add');
+  await firefox.send('WebDriver:Navigate', { url: mock.url('/strict') });
+  await askByMenu('#strict');
+  assert.match(await answered(), /traces|No signs found|Cannot tell/);
+  await permit('remove');
+});
+
 test('toolbar button: the photos of the page are checked and listed', async () => {
   await firefox.send('WebDriver:Navigate', { url: mock.url('/feed') });
   const { value: feed } = await firefox.send('WebDriver:GetWindowHandle');

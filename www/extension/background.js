@@ -128,11 +128,12 @@ export function start(engine) {
   }
 
   /**
-   * The press of the toolbar button ends when its page is left, maybe while a job waits. A fetch without permission would
-   * tell the site the extension's address. A tab's address can be seen only where its page may be read.
+   * A permission may be withdrawn, and the press of the toolbar button ends when its page is left, maybe while a job waits. A
+   * fetch without either would tell the site the extension's address. A tab's address can be seen only where its page may be read.
    * @param {Job} job
    */
-  async function stillAllowed({ tabId, url }) {
+  async function stillAllowed({ tabId, url, permitted }) {
+    if (permitted) return permissions.contains({ origins: [sitePattern(url)] });
     try {
       const tab = await tabs.get(tabId);
       return Boolean(tab.url) && new URL(/** @type {string} */ (tab.url)).origin === new URL(url).origin;
@@ -160,8 +161,9 @@ export function start(engine) {
       const { report, failure, autoScan } = outcome;
       await verdicts.put(`${report.model.id}/${report.file.sha256}`, { report, failure, autoScan });
     }
-    // The page's own picture, out of reach for the page's own means too (its policy forbids them): ask for the host.
-    const locked = outcome.kind === 'unreachable' && job.inPage && !job.permitted && !PAGE_PICTURE.test(job.url);
+    // Out of reach for the page's own means too (its policy forbids them), or the host was withdrawn meanwhile: ask for it.
+    const locked =
+      outcome.kind === 'unreachable' && !PAGE_PICTURE.test(job.url) && !(await permissions.contains({ origins: [sitePattern(job.url)] }));
     const record = locked ? recordOf(job, null, 'blocked') : recordOf(job, outcome);
     await records.put(recordKey(job), record);
     await showOn(job, record);

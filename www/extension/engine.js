@@ -48,6 +48,8 @@ export class EngineHost {
   #send;
   #onIdle;
   #activeTabFetch;
+  /** @type {import('./lib/fetch.js').FetchMode} */
+  #fetchMode;
   #client;
   #root;
   /** @type {JobQueue<Job>} */
@@ -84,11 +86,13 @@ export class EngineHost {
    * @param {URL} options.root of the extension
    * @param {boolean} options.activeTabFetch whether a press of the toolbar button lets all of the extension fetch from the
    *   site; where it does not, such a fetch would fail, and tell the site the extension's address
+   * @param {import('./lib/fetch.js').FetchMode} options.fetchMode
    * @param {() => void} [options.onIdle]
    */
-  constructor({ send, createWorker, root, activeTabFetch, onIdle = () => {} }) {
+  constructor({ send, createWorker, root, activeTabFetch, fetchMode, onIdle = () => {} }) {
     this.#send = send;
     this.#activeTabFetch = activeTabFetch;
+    this.#fetchMode = fetchMode;
     this.#root = root;
     this.#onIdle = onIdle;
     this.#client = new EngineClient({
@@ -308,14 +312,15 @@ export class EngineHost {
    * @returns {Promise<Uint8Array<ArrayBuffer>>}
    */
   async #bytes(job) {
-    if (!PAGE_PICTURE.test(job.url) && (job.permitted || (this.#activeTabFetch && (await this.#stillAllowed(job))))) {
+    if (!PAGE_PICTURE.test(job.url) && (job.permitted || this.#activeTabFetch) && (await this.#stillAllowed(job))) {
       try {
-        return await fetchPicture(job.url);
+        return await fetchPicture(job.url, this.#fetchMode);
       } catch (error) {
         // Without a lasting permission for the site, the page's own pictures can still be read in the page.
         if (!job.inPage || failure(error).code !== 'unreachable') throw error;
       }
     }
+    if (!job.inPage) throw coded('unreachable', 'the permission for this host was withdrawn');
     const answer = await this.#send({ to: BACKGROUND, type: FETCH_PAGE, job });
     if (!answer?.ok) throw coded('unreachable', answer?.error?.message ?? 'the page gave no picture');
     return unpack(answer.value);

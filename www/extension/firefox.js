@@ -17,6 +17,7 @@ const background = start({
       createWorker: () => new Worker(new URL('../shared/worker.js', import.meta.url), { type: 'module' }),
       root: new URL('../', import.meta.url),
       activeTabFetch: false,
+      fetchMode: 'cors',
     });
     return true;
   },

@@ -10,6 +10,7 @@ const host = new EngineHost({
   createWorker: () => new Worker(new URL('../shared/worker.js', import.meta.url), { type: 'module' }),
   root: new URL('../', import.meta.url),
   activeTabFetch: true,
+  fetchMode: 'same-origin',
   onIdle: () => close(), // the background makes a new one when there is work
 });
 

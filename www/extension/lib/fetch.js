@@ -10,21 +10,30 @@ export const MAX_PICTURE_BYTES = 16_000_000;
 const TIMEOUT_MS = 20_000;
 
 /**
+ * How the browser takes a host that the extension may read. In Chromium such a host counts as its own: with `same-origin`,
+ * nothing is asked of one whose permission has just gone, where `cors` would ask it for leave and name the extension's address
+ * to it. Firefox fetches from no other host in that mode; there the permission is looked at just before.
+ * @typedef {'same-origin' | 'cors'} FetchMode
+ */
+
+/**
  * The bytes of a picture.
  *
  * Throws errors with a `code`: `refused` (the address, type or size is not let through), `busy` (the host asks for
  * patience), `unreachable`.
  * @param {string} url
+ * @param {FetchMode} mode
  * @param {typeof fetch} [get] played by tests
  * @returns {Promise<Uint8Array<ArrayBuffer>>}
  */
-export async function fetchPicture(url, get = fetch) {
+export async function fetchPicture(url, mode, get = fetch) {
   const why = refusal(url);
   if (why) throw coded('refused', `this address is not fetched (${why})`);
   /** @type {Response} */
   let response;
   try {
     response = await get(url, {
+      mode,
       credentials: 'omit',
       referrerPolicy: 'no-referrer',
       redirect: 'manual',
