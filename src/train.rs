@@ -16,6 +16,7 @@ pub mod compare;
 pub mod config;
 pub mod curves;
 pub mod degrade;
+pub mod disguise;
 pub mod eval;
 pub mod examined;
 pub mod export;

@@ -2,7 +2,9 @@
 #![cfg(feature = "train")]
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Tensor, TensorData};
@@ -113,6 +115,29 @@ fn a_stopped_and_resumed_run_ends_bit_for_bit_like_a_straight_one() {
 
     exports_keep_the_model(&bytes);
     a_model_can_be_the_start_of_another_run(&bytes, &pack, &folder);
+}
+
+/// As a scheduler stops what takes too long.
+#[cfg(unix)]
+#[test]
+fn a_terminated_run_keeps_its_checkpoint() {
+    let folder = folder("terminated");
+    let pack = make_pack(&folder, &[0, 1]);
+    std::fs::write(folder.join("run.toml"), TrainConfig { steps: 100_000, ..config() }.to_toml().unwrap()).unwrap();
+    let out = folder.join("run");
+    let mut run = Command::new(env!("CARGO_BIN_EXE_grnet"))
+        .args(["train", "--device", "cpu", "--config"])
+        .args([&folder.join("run.toml"), Path::new("--data"), &pack, Path::new("--out"), &out])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("from step 0")), "it begins");
+    assert!(Command::new("kill").args(["-TERM", &run.id().to_string()]).status().unwrap().success());
+    let told: Vec<String> = lines.collect();
+    assert!(run.wait().unwrap().success(), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("go on with --resume")), "{told:?}");
+    assert!(out.join("checkpoint.safetensors").exists());
 }
 
 /// A run that hardly learns ends where the model was, stream weights and gain included; the trunks alone would not.

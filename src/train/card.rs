@@ -65,6 +65,7 @@ impl<'a> Tables<'a> {
                 line("not assessed (mostly: no face found)", &|row| Some(row.not_assessed.to_string())),
                 line("untouched called `likely_fake`", &|row| share(row.called[0], row.n_real, 1)),
                 line("fakes called `likely_fake`", &|row| share(row.called[1], row.n_fake, 1)),
+                line("held back as unfamiliar", &|row| share(row.unfamiliar, row.n_real + row.n_fake, 1)),
                 line("untouched over the automatic threshold", &|row| {
                     row.flagged_reals.map(|share| format!("{:.1} %", 100.0 * share))
                 }),

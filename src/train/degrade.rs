@@ -5,6 +5,7 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::disguise::Disguise;
 use super::pixels::{self, Colour, Kernel, SMOOTH_KERNELS};
 use super::rng::{self, TrainRng, between, between_log, chance, pick};
 pub use crate::photo::encode_jpeg;
@@ -128,6 +129,8 @@ pub enum Step {
         /// 0..=100.
         quality: u8,
     },
+    /// Made into something that is no photo.
+    Disguise(Disguise),
 }
 
 /// What happens to a picture, in order.
@@ -227,6 +230,7 @@ impl Step {
             }
             Step::Jpeg { quality, full_chroma } => reread(&encode_jpeg(picture, quality, full_chroma)?),
             Step::Webp { quality } => reread(&encode_webp(picture, quality)?),
+            Step::Disguise(disguise) => disguise.apply(picture),
         }
     }
 }
@@ -293,11 +297,39 @@ pub enum Tier {
     Hard,
     /// Longer side 200 px, quality 60, JPEG or WebP in turn.
     Avatar,
+    /// [`Disguise::Pencil`], which is no photo any more.
+    Pencil,
+    /// [`Disguise::Crayon`], which is no photo any more.
+    Crayon,
+    /// [`Disguise::Painted`], which is no photo any more.
+    Painted,
+    /// [`Disguise::Posterised`], which is no photo any more.
+    Posterised,
+    /// [`Disguise::Smoothed`], which is no photo any more.
+    Smoothed,
+    /// [`Disguise::Inverted`], which is no photo any more.
+    Inverted,
+    /// [`Disguise::Halftone`], which is no photo any more.
+    Halftone,
 }
 
 impl Tier {
     /// All tiers, in the order of reports.
-    pub const ALL: [Tier; 6] = [Tier::Raw, Tier::Jp60, Tier::Me5, Tier::Web, Tier::Hard, Tier::Avatar];
+    pub const ALL: [Tier; 13] = [
+        Tier::Raw,
+        Tier::Jp60,
+        Tier::Me5,
+        Tier::Web,
+        Tier::Hard,
+        Tier::Avatar,
+        Tier::Pencil,
+        Tier::Crayon,
+        Tier::Painted,
+        Tier::Posterised,
+        Tier::Smoothed,
+        Tier::Inverted,
+        Tier::Halftone,
+    ];
 
     /// The name in options and reports.
     pub fn name(self) -> &'static str {
@@ -308,6 +340,13 @@ impl Tier {
             Tier::Web => "web",
             Tier::Hard => "hard",
             Tier::Avatar => "avatar",
+            Tier::Pencil => "pencil",
+            Tier::Crayon => "crayon",
+            Tier::Painted => "painted",
+            Tier::Posterised => "posterised",
+            Tier::Smoothed => "smoothed",
+            Tier::Inverted => "inverted",
+            Tier::Halftone => "halftone",
         }
     }
 
@@ -334,6 +373,13 @@ impl Tier {
             Tier::Web => vec![shrink(768), jpeg(60)],
             Tier::Hard => vec![shrink(512), jpeg(40)],
             Tier::Avatar => vec![shrink(200), if odd { Step::Webp { quality: 60 } } else { jpeg(60) }],
+            Tier::Pencil => vec![Step::Disguise(Disguise::Pencil)],
+            Tier::Crayon => vec![Step::Disguise(Disguise::Crayon)],
+            Tier::Painted => vec![Step::Disguise(Disguise::Painted)],
+            Tier::Posterised => vec![Step::Disguise(Disguise::Posterised)],
+            Tier::Smoothed => vec![Step::Disguise(Disguise::Smoothed)],
+            Tier::Inverted => vec![Step::Disguise(Disguise::Inverted)],
+            Tier::Halftone => vec![Step::Disguise(Disguise::Halftone)],
         };
         Plan { steps }
     }

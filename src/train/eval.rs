@@ -338,6 +338,8 @@ pub struct EvalRow {
     pub confusion: Confusion,
     /// Pictures with the band `likely_fake`: untouched ones, fakes. The familiarity gate has been asked, unlike in `confusion`.
     pub called: [usize; 2],
+    /// Assessed pictures of either class that the familiarity gate held back.
+    pub unfamiliar: usize,
     /// AUC over groups (videos, identities), each with its mean score.
     pub auc_by_group: Option<f64>,
     /// Mean of `auc` over the sources; only in `all`.
@@ -459,6 +461,7 @@ impl Figures<'_> {
             called: [REAL, FAKE].map(|label| {
                 part.iter().filter(|j| j.band == Band::LikelyFake && self.rows[j.row].label == label).count()
             }),
+            unfamiliar: part.iter().filter(|j| j.reason == Some(Reason::Unfamiliar)).count(),
             auc_by_group: self.auc_by_group(part),
             auc_mean_over_sources: None,
             auc_worst_source: None,
@@ -506,7 +509,7 @@ impl Evaluation {
     pub fn text(&self) -> String {
         let number = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
         let mut text = format!(
-            "{:<7} {:<9} {:<18} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6} {:>6} {:>6} {:>7} {:>6} {:>6} {:>8}\n",
+            "{:<10} {:<9} {:<18} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6} {:>6} {:>6} {:>7} {:>6} {:>6} {:>8} {:>8}\n",
             "degrade",
             "by",
             "value",
@@ -521,11 +524,12 @@ impl Evaluation {
             "tpr@1%",
             "ece",
             "brier",
-            "flagged"
+            "flagged",
+            "gate"
         );
         for row in &self.rows {
             text += &format!(
-                "{:<7} {:<9} {:<18} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6} {:>6} {:>6} {:>7} {:>6} {:>6} {:>8}\n",
+                "{:<10} {:<9} {:<18} {:>6} {:>6} {:>5} {:>6} {:>6} {:>6} {:>6} {:>6} {:>7} {:>6} {:>6} {:>8} {:>8}\n",
                 row.degrade,
                 row.by,
                 row.value,
@@ -541,13 +545,14 @@ impl Evaluation {
                 number(row.ece),
                 number(row.brier),
                 number(row.flagged_reals),
+                row.unfamiliar,
             );
             if let (Some(mean), Some((source, worst))) = (row.auc_mean_over_sources, &row.auc_worst_source) {
-                text += &format!("{:<7} auc over sources: mean {mean:.3}, worst {worst:.3} ({source})\n", row.degrade);
+                text += &format!("{:<10} auc over sources: mean {mean:.3}, worst {worst:.3} ({source})\n", row.degrade);
             }
         }
         text + "acc: at the stored threshold; acc.5: at 0.5; flagged: reals over the auto-scan threshold; n/a: not assessed; \
-                *: one class only, against the other class of all sources\n"
+                gate: held back as unfamiliar; *: one class only, against the other class of all sources\n"
     }
 }
 
@@ -613,6 +618,18 @@ mod tests {
         assert_eq!(evaluation.unknown.len(), 1);
         assert_eq!(evaluation.unknown[0].p_fake, Some(0.99));
         assert_eq!((evaluation.not_assessed.len(), evaluation.not_assessed[0].path.as_str()), (1, "n1"));
+    }
+
+    #[test]
+    fn what_the_gate_held_back_is_counted_and_keeps_its_score() {
+        let mut judged = judged(&[Some(0.1), Some(0.3), Some(0.9)]);
+        judged[2].band = Band::Inconclusive;
+        judged[2].reason = Some(Reason::Unfamiliar);
+        let thresholds = Thresholds { likely_fake: 0.7, auto_scan: 0.95, no_signs: 0.2 };
+        let evaluation = evaluate(&rows(), &judged, &[], ModelInfo::default(), thresholds);
+        let all = row(&evaluation, "all", "all");
+        assert_eq!((all.unfamiliar, all.n_real + all.n_fake, all.called), (1, 3, [0, 0]));
+        assert!(card::markdown(&evaluation).contains("| held back as unfamiliar | 33.3 % |"));
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! From a trained network to a model file at any precision, with the known answers that `detect` checks itself against;
 //! and to ONNX.
 
-use std::collections::BTreeMap;
-
 use burn::tensor::backend::Backend;
 use pollster::block_on;
 
 use super::onnx::{ResidualPlace, write_onnx};
+use super::optim::blended;
 use crate::backend::Cpu;
 use crate::detector::Detector;
 use crate::nn::GrNet;
-use crate::weights::{ModelFile, ModelMeta, Precision, fill_module, read_module, write_model};
+use crate::weights::{ModelFile, ModelMeta, Precision, write_model};
 use crate::{Error, ErrorKind, Result};
 
 /// Writes a model file; the known logits are those of the stored (rounded) weights on the CPU.
@@ -47,29 +46,11 @@ pub fn mixed(first: &[u8], second: &[u8], share: f64) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::BadUsage, format!("expected a share in 0..=1, found {share}")));
     }
     let (first, second) = (ModelFile::parse(first)?, ModelFile::parse(second)?);
-    let apart = |a: f64, b: f64| a * (1.0 - share) + b * share;
-    let mut other: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-    read_module(&second.network::<Cpu>(&Default::default())?, &mut |name, _, values| {
-        other.insert(name.to_string(), values);
-    });
-    let mut weights: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     let network = first.network::<Cpu>(&Default::default())?;
-    read_module(&network, &mut |name, _, values| {
-        weights.insert(name.to_string(), values);
-    });
-    let network = fill_module(network, &mut |name, shape| {
-        let found = |weights: &BTreeMap<String, Vec<f32>>| {
-            let values = weights.get(name).filter(|values| values.len() == shape.iter().product::<usize>());
-            values.cloned().ok_or_else(|| {
-                Error::new(ErrorKind::BadWeights, format!("expected {name} of shape {shape:?} in both models"))
-            })
-        };
-        let pairs = found(&weights)?.into_iter().zip(found(&other)?);
-        Ok(pairs.map(|(a, b)| apart(f64::from(a), f64::from(b)) as f32).collect())
-    })?;
+    let other = second.fill(first.meta.network.init::<Cpu>(&Default::default()))?;
     let mut meta = first.meta.clone();
-    meta.network.w_spatial = apart(meta.network.w_spatial, second.meta.network.w_spatial);
-    finish_model(&network, &meta, Precision::F32)
+    meta.network.w_spatial = meta.network.w_spatial * (1.0 - share) + second.meta.network.w_spatial * share;
+    finish_model(&blended(network, &other, 1.0 - share), &meta, Precision::F32)
 }
 
 /// A model file as ONNX.

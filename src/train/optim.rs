@@ -159,9 +159,14 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Freeze {
 /// Moves `average` towards `current`: `decay` of the old is kept. Early on less is kept, so that the start is forgotten.
 pub fn move_average<B: Backend, M: Module<B>>(average: M, current: &M, decay: f64, step: u64) -> M {
     let warm = (1.0 + step as f64) / (10.0 + step as f64);
+    blended(average, current, decay.min(warm))
+}
+
+/// Every weight and statistic of `module` times `keep`, plus that of `other`, which must be built alike, times the rest.
+pub fn blended<B: Backend, M: Module<B>>(module: M, other: &M, keep: f64) -> M {
     let mut collected = Collect { path: Vec::new(), found: Named::new() };
-    current.visit(&mut collected);
-    average.map(&mut Blend { path: Vec::new(), current: collected.found, keep: decay.min(warm) as f32 })
+    other.visit(&mut collected);
+    module.map(&mut Blend { path: Vec::new(), other: collected.found, keep: keep as f32 })
 }
 
 struct Collect<B: Backend> {
@@ -187,7 +192,7 @@ impl<B: Backend> ModuleVisitor<B> for Collect<B> {
 
 struct Blend<B: Backend> {
     path: Vec<String>,
-    current: Named<B>,
+    other: Named<B>,
     keep: f32,
 }
 
@@ -202,10 +207,10 @@ impl<B: Backend> ModuleMapper<B> for Blend<B> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let (id, old, mapper) = param.consume();
-        let new = match self.current.remove(&self.path.join(".")) {
-            Some(current) => {
+        let new = match self.other.remove(&self.path.join(".")) {
+            Some(other) => {
                 let shape = old.dims();
-                old.mul_scalar(self.keep).add(current.reshape(shape).mul_scalar(1.0 - self.keep))
+                old.mul_scalar(self.keep).add(other.reshape(shape).mul_scalar(1.0 - self.keep))
             }
             None => old,
         };

@@ -40,7 +40,8 @@ pub struct EvalArgs {
     /// At most so many pictures of each source and label, the first in the table
     #[arg(long)]
     per_source: Option<usize>,
-    /// Degradations: raw,jp60,me5,web,hard,avatar
+    /// Degradations: raw,jp60,me5,web,hard,avatar; or what is no photo any more, to see what the familiarity gate holds back:
+    /// pencil,crayon,painted,posterised,smoothed,inverted,halftone
     #[arg(long, value_delimiter = ',', default_value = "raw")]
     degrade: Vec<String>,
     /// Split the figures by source,generator,set,face (the size of the face)
@@ -106,7 +107,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         let other = examined::open(args.device.into(), &other)?;
         let name = other.model_info().name;
         for change in changes(&judged, &judge_with_bar(&data, &*other, &tiers, args.cropped)?) {
-            println!("{:<7} against {name}: {}", change.degrade, change.text());
+            println!("{:<10} against {name}: {}", change.degrade, change.text());
         }
     }
     if let Some(path) = &args.json {
@@ -158,10 +159,10 @@ fn list_not_assessed(evaluation: &Evaluation) {
     const SHOWN: usize = 20;
     for listed in evaluation.unknown.iter().take(SHOWN) {
         let score = listed.p_fake.map_or("not assessed".into(), |p| format!("{p:.3}"));
-        println!("unlabelled  {:<7} {score}  {}", listed.degrade, listed.path);
+        println!("unlabelled  {:<10} {score}  {}", listed.degrade, listed.path);
     }
     for listed in evaluation.not_assessed.iter().take(SHOWN) {
-        eprintln!("not assessed  {:<7} {:?}  {}", listed.degrade, listed.reason, listed.path);
+        eprintln!("not assessed  {:<10} {:?}  {}", listed.degrade, listed.reason, listed.path);
     }
     let hidden = evaluation.unknown.len().saturating_sub(SHOWN) + evaluation.not_assessed.len().saturating_sub(SHOWN);
     if hidden > 0 {
