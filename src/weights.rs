@@ -3,6 +3,8 @@
 //! A `.safetensors` file with torchvision-like names; its `__metadata__` holds one JSON document under `grnet`
 //! ([`ModelMeta`]). Tensors are f32, f16, or int8 per output channel (`NAME` as i8 and `NAME.scale` as f32).
 
+mod rounding;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -275,10 +277,15 @@ pub fn write_model<B: Backend>(network: &GrNet<B>, meta: &ModelMeta, precision: 
             stored.push(StoredTensor { name: name.to_string(), dtype: Dtype::F16, shape: shape.to_vec(), bytes });
         }
         Precision::Int8 if shape.len() > 1 => {
-            let (quantised, scales) = quantise(&values, shape[0]);
+            let (levels, scales) = rounding::quantise(&values, shape);
             let (dtype, shape) = (Dtype::I8, shape.to_vec());
             let scales = StoredTensor::f32(format!("{name}.scale"), &shape[..1], scales);
-            stored.push(StoredTensor { name: name.to_string(), dtype, shape, bytes: quantised });
+            stored.push(StoredTensor {
+                name: name.to_string(),
+                dtype,
+                shape,
+                bytes: levels.iter().map(|level| *level as u8).collect(),
+            });
             stored.push(scales);
         }
         Precision::F32 | Precision::Int8 => {
@@ -317,14 +324,6 @@ pub(crate) fn write_tensors(stored: &[StoredTensor], key: &str, document: String
         .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
         .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(key.to_string(), document)]))))
         .map_err(|error| Error::caused(ErrorKind::Internal, "writing safetensors", error))
-}
-
-fn quantise(values: &[f32], channels: usize) -> (Vec<u8>, Vec<f32>) {
-    let rows = values.chunks(values.len() / channels);
-    let scales: Vec<f32> =
-        rows.clone().map(|row| row.iter().fold(0f32, |m, v| m.max(v.abs())).max(1e-12) / 127.0).collect();
-    let bytes = rows.zip(&scales).flat_map(|(row, scale)| row.iter().map(move |v| (v / scale).round() as i8 as u8));
-    (bytes.collect(), scales)
 }
 
 /// Loads a trunk from a torchvision `resnet18` state dict; its classifier and its counters are ignored.
