@@ -130,13 +130,19 @@ export async function launchWith({ executable, path, mock, folder }) {
       await view.evaluate(() => chrome.runtime.sendMessage({ to: 'background', type: 'status' })); // wakes it
       return context.serviceWorkers().at(-1) ?? context.waitForEvent('serviceworker');
     },
+    /** Stops the service worker, as the browser does when it rests or runs out of memory. */
     async killWorker() {
-      const { targetInfos } = await protocol.send('Target.getTargets', { filter: [{ type: 'service_worker' }] });
-      const [target] = targetInfos.filter(({ url }) => url.startsWith(`chrome-extension://${id}`));
-      await protocol.send('Target.closeTarget', { targetId: target.targetId });
-      await until('the service worker is gone', async () => {
+      const find = async () => {
         const { targetInfos } = await protocol.send('Target.getTargets', { filter: [{ type: 'service_worker' }] });
-        return !targetInfos.some(({ targetId }) => targetId === target.targetId);
+        return targetInfos.find(({ url }) => url.startsWith(`chrome-extension://${id}`));
+      };
+      // The next message starts it anew under the same name, at once maybe: only looks in quick succession see it gone.
+      await until('the service worker is gone', async () => {
+        const target = await find();
+        if (!target) return true;
+        await protocol.send('Target.closeTarget', { targetId: target.targetId });
+        for (const end = Date.now() + 2000; Date.now() < end; ) if (!(await find())) return true;
+        return false;
       });
     },
   };
