@@ -81,6 +81,12 @@ export function start(engine) {
   /** @returns {Promise<Settings>} */
   const settings = async () => settingsFrom((await storage.local.get(SETTINGS))[SETTINGS]);
 
+  /**
+   * Whether the user allowed the picture's host.
+   * @param {string} url
+   */
+  const mayRead = (url) => permissions.contains({ origins: [sitePattern(url)] });
+
   // ---- The engine ----------------------------------------------------------------------------------------------------
 
   /**
@@ -133,7 +139,7 @@ export function start(engine) {
    * @param {Job} job
    */
   async function stillAllowed({ tabId, url, permitted }) {
-    if (permitted) return permissions.contains({ origins: [sitePattern(url)] });
+    if (permitted) return mayRead(url);
     try {
       const tab = await tabs.get(tabId);
       return Boolean(tab.url) && new URL(/** @type {string} */ (tab.url)).origin === new URL(url).origin;
@@ -161,9 +167,9 @@ export function start(engine) {
       const { report, failure, autoScan } = outcome;
       await verdicts.put(`${report.model.id}/${report.file.sha256}`, { report, failure, autoScan });
     }
-    // Out of reach for the page's own means too (its policy forbids them), or the host was withdrawn meanwhile: ask for it.
-    const locked =
-      outcome.kind === 'unreachable' && !PAGE_PICTURE.test(job.url) && !(await permissions.contains({ origins: [sitePattern(job.url)] }));
+    // The host was withdrawn meanwhile, or is out of reach for the page's own means too (its policy forbids them): ask for it.
+    const outOfReach = outcome.kind === 'unreachable' && !PAGE_PICTURE.test(job.url);
+    const locked = outcome.kind === 'withdrawn' || (outOfReach && !(await mayRead(job.url)));
     const record = locked ? recordOf(job, null, 'blocked') : recordOf(job, outcome);
     await records.put(recordKey(job), record);
     await showOn(job, record);
@@ -250,7 +256,7 @@ export function start(engine) {
     const mayFetch = (url) => {
       const pattern = sitePattern(url);
       let known = permitted.get(pattern);
-      if (!known) permitted.set(pattern, (known = permissions.contains({ origins: [pattern] })));
+      if (!known) permitted.set(pattern, (known = mayRead(url)));
       return known;
     };
     const results = [];
@@ -378,7 +384,7 @@ export function start(engine) {
     /** @type {Job[]} */
     const wanted = [];
     for (const [key, record] of await records.entries()) {
-      if (record.state !== 'blocked' || !(await permissions.contains({ origins: [sitePattern(record.url)] }))) continue;
+      if (record.state !== 'blocked' || !(await mayRead(record.url))) continue;
       const job = { ...record.job, permitted: true };
       await records.put(key, recordOf(job, null));
       wanted.push(job);

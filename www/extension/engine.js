@@ -193,14 +193,20 @@ export class EngineHost {
       const { code, message } = failure(error);
       if (code === 'cancelled') return void this.#queue.add(job); // another backend was chosen: once more on that one
       if ((code === 'unreachable' || code === 'busy') && this.#again(job)) return;
-      if (code === 'refused' || code === 'unreachable') outcome = { kind: code, message };
+      if (code === 'refused' || code === 'unreachable' || code === 'withdrawn') outcome = { kind: code, message };
       else outcome = { kind: 'failed', code, message };
       if (outcome.kind === 'failed') this.#note(error);
     }
     this.#tries.delete(job.id);
-    // Twice, as the background may just be stopping; if it misses both, it asks for the job again.
-    const done = { to: BACKGROUND, type: DONE, job, outcome };
-    await this.#send(done).catch(() => this.#send(done).catch(() => {}));
+    await this.#tell({ to: BACKGROUND, type: DONE, job, outcome }).catch(() => {}); // if it missed that, it asks for the job again
+  }
+
+  /**
+   * Sends twice where need be, as the background may just be stopping.
+   * @param {object} message
+   */
+  #tell(message) {
+    return this.#send(message).catch(() => this.#send(message));
   }
 
   /**
@@ -320,7 +326,7 @@ export class EngineHost {
         if (!job.inPage || failure(error).code !== 'unreachable') throw error;
       }
     }
-    if (!job.inPage) throw coded('unreachable', 'the permission for this host was withdrawn');
+    if (!job.inPage) throw coded('withdrawn', 'the permission for this host was withdrawn');
     const answer = await this.#send({ to: BACKGROUND, type: FETCH_PAGE, job });
     if (!answer?.ok) throw coded('unreachable', answer?.error?.message ?? 'the page gave no picture');
     return unpack(answer.value);
@@ -328,8 +334,9 @@ export class EngineHost {
 
   /** @param {Job} job */
   async #stillAllowed(job) {
-    const answer = await this.#send({ to: BACKGROUND, type: STILL_ALLOWED, job });
-    return answer?.ok === true && answer.value === true;
+    const answer = await this.#tell({ to: BACKGROUND, type: STILL_ALLOWED, job }).catch(() => null);
+    if (!answer?.ok) throw coded('unreachable', 'the background did not say whether this host may be read'); // asked again later
+    return answer.value === true;
   }
 
   #modelFacts() {

@@ -130,7 +130,11 @@ async function load() {
 }
 
 allow.addEventListener('click', async () => {
-  if (await chrome.permissions.request({ origins: [pattern] })) await ask({ type: RETRY, tabId: 0 });
+  try {
+    if (await chrome.permissions.request({ origins: [pattern] })) await ask({ type: RETRY, tabId: 0 });
+  } catch (error) {
+    tell(say('popupFailed', { message: /** @type {Error} */ (error).message }));
+  }
 });
 addEventListener('hashchange', () => void load());
 chrome.storage.session.onChanged.addListener((changes) => {

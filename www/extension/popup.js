@@ -153,28 +153,40 @@ find('#check').addEventListener('click', async () => {
   }
 });
 
-auto.addEventListener('change', async () => {
+/**
+ * Does what was asked for; what goes wrong is told. Called without anything awaited before, so that a permission may be asked for.
+ * @param {() => Promise<void>} action
+ */
+async function act(action) {
   tell('');
-  if (!auto.checked) {
-    await ask({ type: SET_SITE, site: now.site, on: false });
-    return draw();
+  try {
+    await action();
+  } catch (error) {
+    tell(say('popupFailed', { message: /** @type {Error} */ (error).message }));
   }
-  // Not awaited: the question must be asked while the click still counts. Should the popup close over it, the
-  // background finds here what was wanted.
-  void chrome.storage.session.set({ intent: { site: now.site, at: Date.now() } });
-  const given = await chrome.permissions.request({ origins: [now.site, ...now.blocked] });
-  if (given) await ask({ type: SET_SITE, site: now.site, on: true });
-  else tell(say('popupDenied'));
-  await chrome.storage.session.remove('intent');
   await draw();
-});
+}
 
-find('#allow').addEventListener('click', async () => {
-  const given = await chrome.permissions.request({ origins: now.blocked });
-  if (given) await ask({ type: RETRY, tabId: now.tabId });
-  else tell(say('popupDenied'));
-  await draw();
-});
+auto.addEventListener('change', () =>
+  act(async () => {
+    if (!auto.checked) return void (await ask({ type: SET_SITE, site: now.site, on: false }));
+    // Not awaited: the question must be asked while the click still counts. Should the popup close over it, the
+    // background finds here what was wanted.
+    void chrome.storage.session.set({ intent: { site: now.site, at: Date.now() } });
+    const given = await chrome.permissions.request({ origins: [now.site, ...now.blocked] });
+    if (given) await ask({ type: SET_SITE, site: now.site, on: true });
+    else tell(say('popupDenied'));
+    await chrome.storage.session.remove('intent');
+  }),
+);
+
+find('#allow').addEventListener('click', () =>
+  act(async () => {
+    const given = await chrome.permissions.request({ origins: now.blocked });
+    if (given) await ask({ type: RETRY, tabId: now.tabId });
+    else tell(say('popupDenied'));
+  }),
+);
 
 find('#options').addEventListener('click', () => void chrome.runtime.openOptionsPage());
 

@@ -31,9 +31,10 @@ export * from './names.js';
  */
 /** @typedef {import('../../shared/messages.js').Report} Report */
 /**
- * How a job ended. `unreachable`: the fetch was refused by the network or by the browser's rules.
+ * How a job ended. `unreachable`: the fetch was refused by the network or by the browser's rules; `withdrawn`: the permission
+ * for its host went while it waited.
  * @typedef {{kind: 'verdict', report: Report, failure: string | null, autoScan: number, thumb: string, cached: boolean}
- *   | {kind: 'unreachable', message: string} | {kind: 'refused', message: string}
+ *   | {kind: 'unreachable' | 'withdrawn' | 'refused', message: string}
  *   | {kind: 'failed', code: string, message: string}} Outcome
  */
 /** @typedef {{report: Report, failure: string | null, autoScan: number}} Kept A verdict as it is cached. */

@@ -35,6 +35,7 @@ export const WORDS = Object.freeze({
   popupAllow: 'Allow and check',
   popupOptions: 'Options',
   popupDenied: 'The permission was not given, so nothing changed.',
+  popupFailed: 'That did not work: {message}',
   popupFace: '{label}, score {score}',
   popupEngine: '{using} · model {name} {id}',
   popupEngineIdle: 'Detector not loaded · model {id}',
