@@ -5,7 +5,7 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::disguise::Disguise;
+use super::disguise::{self, Disguise};
 use super::pixels::{self, Colour, Kernel, SMOOTH_KERNELS};
 use super::rng::{self, TrainRng, between, between_log, chance, pick};
 pub use crate::photo::encode_jpeg;
@@ -48,6 +48,21 @@ pub struct DegradeConfig {
     pub webp: f32,
     /// Share of JPEG encodings without chroma subsampling (4:4:4 instead of 4:2:0).
     pub full_chroma: f32,
+    /// Share with smoothed skin, as beauty filters and phones make it, before all else and of the clean ones too: a
+    /// face is not forged for that.
+    pub smooth: f32,
+    /// Radius of the smoothing guided filter as a share of the longer side, log-uniform.
+    pub smooth_radius: [f32; 2],
+    /// Its eps (0..1 scale), log-uniform.
+    pub smooth_eps: [f32; 2],
+    /// How much of the smoothed picture is mixed in.
+    pub smooth_strength: [f32; 2],
+    /// Share that is sharpened (unsharp mask), as phones do; like `smooth`.
+    pub sharpen: f32,
+    /// Sigma of the mask in pixels.
+    pub sharpen_px: [f32; 2],
+    /// How much of the detail is added.
+    pub sharpen_amount: [f32; 2],
 }
 
 impl Default for DegradeConfig {
@@ -69,6 +84,13 @@ impl Default for DegradeConfig {
             quality: [30.0, 95.0],
             webp: 0.25,
             full_chroma: 0.30,
+            smooth: 0.0,
+            smooth_radius: [0.008, 0.04],
+            smooth_eps: [0.001, 0.02],
+            smooth_strength: [0.4, 1.0],
+            sharpen: 0.0,
+            sharpen_px: [0.5, 1.5],
+            sharpen_amount: [0.3, 1.5],
         }
     }
 }
@@ -100,6 +122,22 @@ pub enum Step {
     Mean {
         /// Side of the window, odd.
         side_px: usize,
+    },
+    /// Edges kept, what lies between them smoothed: a guided filter, mixed in.
+    Smooth {
+        /// Radius as a share of the longer side.
+        radius: f32,
+        /// Its eps, 0..1 scale.
+        eps: f64,
+        /// Share of the smoothed picture in the result.
+        strength: f32,
+    },
+    /// Unsharp mask.
+    Sharpen {
+        /// Sigma of the blur whose difference is added.
+        sigma_px: f32,
+        /// How much of it.
+        amount: f32,
     },
     /// Additive Gaussian noise.
     Noise {
@@ -143,7 +181,7 @@ pub struct Plan {
 impl DegradeConfig {
     /// Draws what happens to one picture or pair.
     pub fn draw(&self, rng: &mut TrainRng) -> Plan {
-        let mut steps = Vec::new();
+        let mut steps = self.draw_retouching(rng);
         if chance(rng, self.clean) {
             return Plan { steps };
         }
@@ -176,6 +214,25 @@ impl DegradeConfig {
             steps.push(Step::Scale { factor: between(rng, 1.1, 2.0), kernel: *pick(rng, &SMOOTH_KERNELS) });
         }
         Plan { steps }
+    }
+
+    /// Draws nothing where nothing is wanted, so that the draws of configurations from before stay what they were.
+    fn draw_retouching(&self, rng: &mut TrainRng) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.smooth > 0.0 && chance(rng, self.smooth) {
+            steps.push(Step::Smooth {
+                radius: between_log(rng, self.smooth_radius[0], self.smooth_radius[1]),
+                eps: f64::from(between_log(rng, self.smooth_eps[0], self.smooth_eps[1])),
+                strength: between(rng, self.smooth_strength[0], self.smooth_strength[1]),
+            });
+        }
+        if self.sharpen > 0.0 && chance(rng, self.sharpen) {
+            steps.push(Step::Sharpen {
+                sigma_px: between(rng, self.sharpen_px[0], self.sharpen_px[1]),
+                amount: between(rng, self.sharpen_amount[0], self.sharpen_amount[1]),
+            });
+        }
+        steps
     }
 
     fn draw_colour(&self, rng: &mut TrainRng) -> Colour {
@@ -222,6 +279,8 @@ impl Step {
             }
             Step::Blur { sigma_px } => pixels::blur(picture, sigma_px),
             Step::Mean { side_px } => mean_filter(picture, side_px),
+            Step::Smooth { radius, eps, strength } => disguise::smoothed(picture, radius, eps, strength),
+            Step::Sharpen { sigma_px, amount } => pixels::sharpened(picture, sigma_px, amount),
             Step::Noise { level, seed } => Ok(noisy(picture, level, seed)),
             Step::Colour(colour) => Ok(colour.apply(picture)),
             Step::Trim { top, left } => {
@@ -281,9 +340,9 @@ fn noisy(picture: &Rgb8, level: f32, seed: u64) -> Rgb8 {
     out
 }
 
-/// A named, fixed degradation of evaluation; whole pictures meet it before the face is looked for.
+/// A named, fixed degradation of evaluation; whole pictures meet it before the face is looked for. Written as its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "String")]
 pub enum Tier {
     /// As the file is.
     Raw,
@@ -297,39 +356,35 @@ pub enum Tier {
     Hard,
     /// Longer side 200 px, quality 60, JPEG or WebP in turn.
     Avatar,
-    /// [`Disguise::Pencil`], which is no photo any more.
-    Pencil,
-    /// [`Disguise::Crayon`], which is no photo any more.
-    Crayon,
-    /// [`Disguise::Painted`], which is no photo any more.
-    Painted,
-    /// [`Disguise::Posterised`], which is no photo any more.
-    Posterised,
-    /// [`Disguise::Smoothed`], which is no photo any more.
-    Smoothed,
-    /// [`Disguise::Inverted`], which is no photo any more.
-    Inverted,
-    /// [`Disguise::Halftone`], which is no photo any more.
-    Halftone,
+    /// No photo any more.
+    Disguised(Disguise),
+}
+
+impl TryFrom<String> for Tier {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Tier> {
+        Tier::named(&name)
+    }
+}
+
+impl From<Tier> for String {
+    fn from(tier: Tier) -> String {
+        tier.name().into()
+    }
 }
 
 impl Tier {
-    /// All tiers, in the order of reports.
-    pub const ALL: [Tier; 13] = [
-        Tier::Raw,
-        Tier::Jp60,
-        Tier::Me5,
-        Tier::Web,
-        Tier::Hard,
-        Tier::Avatar,
-        Tier::Pencil,
-        Tier::Crayon,
-        Tier::Painted,
-        Tier::Posterised,
-        Tier::Smoothed,
-        Tier::Inverted,
-        Tier::Halftone,
-    ];
+    /// All tiers, in the order of reports; random draws of a tier are numbered by its place, so new ones go to the end.
+    pub fn all() -> impl Iterator<Item = Tier> {
+        let photos = [Tier::Raw, Tier::Jp60, Tier::Me5, Tier::Web, Tier::Hard, Tier::Avatar];
+        photos.into_iter().chain(Disguise::ALL.map(Tier::Disguised))
+    }
+
+    /// The place among [`Tier::all`].
+    pub fn number(self) -> u64 {
+        Self::all().take_while(|tier| *tier != self).count() as u64
+    }
 
     /// The name in options and reports.
     pub fn name(self) -> &'static str {
@@ -340,13 +395,7 @@ impl Tier {
             Tier::Web => "web",
             Tier::Hard => "hard",
             Tier::Avatar => "avatar",
-            Tier::Pencil => "pencil",
-            Tier::Crayon => "crayon",
-            Tier::Painted => "painted",
-            Tier::Posterised => "posterised",
-            Tier::Smoothed => "smoothed",
-            Tier::Inverted => "inverted",
-            Tier::Halftone => "halftone",
+            Tier::Disguised(disguise) => disguise.name(),
         }
     }
 
@@ -355,8 +404,8 @@ impl Tier {
     /// # Errors
     /// `BadUsage`, listing the names.
     pub fn named(name: &str) -> Result<Tier> {
-        Self::ALL.into_iter().find(|tier| tier.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Tier::name).join(", ");
+        Self::all().find(|tier| tier.name() == name).ok_or_else(|| {
+            let names = Self::all().map(Tier::name).collect::<Vec<_>>().join(", ");
             Error::new(ErrorKind::BadUsage, format!("expected a degradation out of {names}, found {name}"))
         })
     }
@@ -373,13 +422,7 @@ impl Tier {
             Tier::Web => vec![shrink(768), jpeg(60)],
             Tier::Hard => vec![shrink(512), jpeg(40)],
             Tier::Avatar => vec![shrink(200), if odd { Step::Webp { quality: 60 } } else { jpeg(60) }],
-            Tier::Pencil => vec![Step::Disguise(Disguise::Pencil)],
-            Tier::Crayon => vec![Step::Disguise(Disguise::Crayon)],
-            Tier::Painted => vec![Step::Disguise(Disguise::Painted)],
-            Tier::Posterised => vec![Step::Disguise(Disguise::Posterised)],
-            Tier::Smoothed => vec![Step::Disguise(Disguise::Smoothed)],
-            Tier::Inverted => vec![Step::Disguise(Disguise::Inverted)],
-            Tier::Halftone => vec![Step::Disguise(Disguise::Halftone)],
+            Tier::Disguised(disguise) => vec![Step::Disguise(disguise)],
         };
         Plan { steps }
     }
@@ -421,8 +464,45 @@ mod tests {
     }
 
     #[test]
+    fn retouching_comes_first_meets_clean_pictures_and_changes_no_other_draw() {
+        let config = DegradeConfig { clean: 1.0, smooth: 0.4, sharpen: 0.4, ..Default::default() };
+        let plans: Vec<Plan> = (0..1000).map(|slot| config.draw(&mut rng::at(5, Stream::Looks, 0, slot))).collect();
+        let share = |of: fn(&Step) -> bool| plans.iter().filter(|plan| plan.steps.iter().any(of)).count();
+        assert!((340..460).contains(&share(|step| matches!(step, Step::Smooth { .. }))));
+        assert!((340..460).contains(&share(|step| matches!(step, Step::Sharpen { .. }))));
+        assert!(plans.iter().all(|plan| plan.steps.len() <= 2));
+
+        // Bands of another range, but a share of 0: the draws are those of the defaults.
+        let unused = DegradeConfig { smooth_eps: [0.5, 0.6], sharpen_px: [7.0, 8.0], ..Default::default() };
+        let draw = |config: &DegradeConfig| config.draw(&mut rng::at(5, Stream::Looks, 0, 3));
+        assert_eq!(draw(&unused), draw(&DegradeConfig::default()));
+    }
+
+    #[test]
+    fn smoothing_takes_grain_and_sharpening_adds_to_it() {
+        let grain = |seen: &Rgb8| -> f64 {
+            let steps = seen.data.chunks_exact(6).map(|two| (f64::from(two[0]) - f64::from(two[3])).abs());
+            steps.sum()
+        };
+        let picture = noisy(&Rgb8::new(96, 96, vec![128; 96 * 96 * 3]).unwrap(), 6.0, 1);
+        let after = |step: Step| grain(&step.apply(&picture).unwrap());
+        let smooth = |strength| after(Step::Smooth { radius: 0.03, eps: 0.02, strength });
+        assert!(smooth(1.0) < 0.6 * grain(&picture));
+        assert!(smooth(1.0) < smooth(0.5) && smooth(0.5) < grain(&picture));
+        assert_eq!(smooth(0.0), grain(&picture));
+        assert!(after(Step::Sharpen { sigma_px: 1.0, amount: 1.0 }) > 1.2 * grain(&picture));
+    }
+
+    #[test]
     fn every_drawn_plan_works_on_small_pictures() {
-        let config = DegradeConfig { clean: 0.0, encode_again: 1.0, enlarge: 0.5, ..Default::default() };
+        let config = DegradeConfig {
+            clean: 0.0,
+            encode_again: 1.0,
+            enlarge: 0.5,
+            smooth: 0.5,
+            sharpen: 0.5,
+            ..Default::default()
+        };
         for slot in 0..60 {
             let plan = config.draw(&mut rng::at(11, Stream::Looks, 0, slot));
             let seen = plan.apply(&picture(70)).unwrap();
@@ -449,8 +529,11 @@ mod tests {
         assert_eq!(Tier::Avatar.plan(true).apply(&large).unwrap().width, 200);
         assert_eq!(Tier::Hard.plan(false).apply(&large).unwrap().width, 300);
         assert!(Tier::Raw.plan(false).apply(&large).unwrap() == large);
-        for tier in Tier::ALL {
+        for (number, tier) in Tier::all().enumerate() {
             assert_eq!(Tier::named(tier.name()).unwrap(), tier);
+            assert_eq!(tier.number(), number as u64);
+            assert_eq!(serde_json::to_value(tier).unwrap(), tier.name());
+            assert_eq!(serde_json::from_value::<Tier>(tier.name().into()).unwrap(), tier);
         }
         assert_eq!(Tier::named("worst").unwrap_err().kind(), ErrorKind::BadUsage);
     }

@@ -10,7 +10,7 @@ use crate::mte::{GuidedFilterConfig, reference};
 use crate::photo::Rgb8;
 
 /// A way to disguise a photo. Lengths go by the picture's longer side, so that small and large ones look alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Disguise {
     /// Grey strokes on white: the luma over its own blur ("colour dodge").
@@ -30,6 +30,30 @@ pub enum Disguise {
 }
 
 impl Disguise {
+    /// All of them.
+    pub const ALL: [Disguise; 7] = [
+        Disguise::Pencil,
+        Disguise::Crayon,
+        Disguise::Painted,
+        Disguise::Posterised,
+        Disguise::Smoothed,
+        Disguise::Inverted,
+        Disguise::Halftone,
+    ];
+
+    /// The name in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Disguise::Pencil => "pencil",
+            Disguise::Crayon => "crayon",
+            Disguise::Painted => "painted",
+            Disguise::Posterised => "posterised",
+            Disguise::Smoothed => "smoothed",
+            Disguise::Inverted => "inverted",
+            Disguise::Halftone => "halftone",
+        }
+    }
+
     /// The picture in this disguise, at its own size.
     ///
     /// # Errors
@@ -41,7 +65,7 @@ impl Disguise {
             Disguise::Crayon => dodged(picture, longer / 80.0),
             Disguise::Painted => painted(picture, (longer / 100.0).round().max(2.0) as usize),
             Disguise::Posterised => Ok(each(picture, |v| ((f32::from(v) / 85.0).round() * 85.0) as u8)),
-            Disguise::Smoothed => smoothed(picture, (longer / 40.0).round().max(3.0) as usize),
+            Disguise::Smoothed => smoothed(picture, 1.0 / 40.0, 0.01, 1.0),
             Disguise::Inverted => Ok(each(picture, |v| 255 - v)),
             Disguise::Halftone => Ok(halftone(&grey(picture), (longer / 80.0).max(3.0))),
         }
@@ -93,16 +117,24 @@ fn painted(picture: &Rgb8, reach: usize) -> Result<Rgb8> {
     pixels::from_planes(&out)
 }
 
-fn smoothed(picture: &Rgb8, radius_px: usize) -> Result<Rgb8> {
+/// Smoothed between its edges, by a guided filter with a radius of `radius` of the longer side and `eps` (0..1 scale);
+/// `strength` of the smoothed picture and the rest of the given one are mixed.
+///
+/// # Errors
+/// As [`pixels::from_planes`].
+pub fn smoothed(picture: &Rgb8, radius: f32, eps: f64, strength: f32) -> Result<Rgb8> {
     let unit: Vec<f64> =
         pixels::planes(picture).iter().flat_map(|p| p.data.iter().map(|v| f64::from(*v) / 255.0)).collect();
-    let config = GuidedFilterConfig { radius_px, eps: 0.01, ..Default::default() };
+    let radius_px = (picture.height.max(picture.width) as f32 * radius).round().max(3.0) as usize;
+    let config = GuidedFilterConfig { radius_px, eps, ..Default::default() };
     let filtered = reference::filter(&unit, picture.height, picture.width, &config);
     let area = picture.height * picture.width;
     pixels::from_planes(&std::array::from_fn(|channel| Plane {
         height: picture.height,
         width: picture.width,
-        data: filtered[channel * area..][..area].iter().map(|v| 255.0 * *v as f32).collect(),
+        data: (channel * area..(channel + 1) * area)
+            .map(|at| 255.0 * (strength * filtered[at] as f32 + (1.0 - strength) * unit[at] as f32))
+            .collect(),
     }))
 }
 

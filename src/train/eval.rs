@@ -192,7 +192,7 @@ fn prepare_row(
     finder: &mut SeetaFinder,
     config: &PrepareConfig,
 ) -> Prepared {
-    let odd = chance(&mut at(0, Stream::Validation, tier as u64, index as u64), 0.5);
+    let odd = chance(&mut at(0, Stream::Validation, tier.number(), index as u64), 0.5);
     // A file that cannot be read is passed on empty: `detector::prepare` then reports it as unreadable.
     let bytes = fs::read(base.join(&row.path)).unwrap_or_default();
     let bytes = degraded_file(&bytes, tier, odd).unwrap_or(bytes);
@@ -424,7 +424,7 @@ impl Figures<'_> {
         let both = n_real > 0 && n_fake > 0;
         let mut ci95 = BTreeMap::new();
         let mut interval = |name: &'static str, measure: &dyn Fn(&[Scored]) -> Option<f64>| {
-            let rng = &mut at(0, Stream::Bootstrap, self.tier as u64, scored.len() as u64);
+            let rng = &mut at(0, Stream::Bootstrap, self.tier.number(), scored.len() as u64);
             if let Some(range) = metrics::bootstrap(&scored, ROUNDS, rng, measure) {
                 ci95.insert(name, range);
             }

@@ -190,6 +190,18 @@ pub fn blur(picture: &Rgb8, sigma_px: f32) -> Result<Rgb8> {
     from_planes(&planes(picture).map(|plane| plane.blurred(sigma_px)))
 }
 
+/// Unsharp mask: `v + amount (v - blur(v))`, clamped.
+///
+/// # Errors
+/// As [`from_planes`].
+pub fn sharpened(picture: &Rgb8, sigma_px: f32, amount: f32) -> Result<Rgb8> {
+    from_planes(&planes(picture).map(|plane| {
+        let around = plane.blurred(sigma_px);
+        let data = plane.data.iter().zip(&around.data).map(|(v, b)| v + amount * (v - b)).collect();
+        Plane { data, ..plane }
+    }))
+}
+
 /// A change of colours: `((v - 128) * contrast + 128 + brightness) + shift` per channel, then saturation around the luma.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Colour {
