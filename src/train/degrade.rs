@@ -280,7 +280,7 @@ impl Step {
             Step::Blur { sigma_px } => pixels::blur(picture, sigma_px),
             Step::Mean { side_px } => mean_filter(picture, side_px),
             Step::Smooth { radius, eps, strength } => disguise::smoothed(picture, radius, eps, strength),
-            Step::Sharpen { sigma_px, amount } => pixels::sharpened(picture, sigma_px, amount),
+            Step::Sharpen { sigma_px, amount } => pixels::against_blur(picture, sigma_px, |v, b| v + amount * (v - b)),
             Step::Noise { level, seed } => Ok(noisy(picture, level, seed)),
             Step::Colour(colour) => Ok(colour.apply(picture)),
             Step::Trim { top, left } => {

@@ -84,11 +84,7 @@ fn each(picture: &Rgb8, change: impl Fn(u8) -> u8) -> Rgb8 {
 
 /// 255 v / blur(v): white where the picture is even, dark where it is darker than around.
 fn dodged(picture: &Rgb8, sigma_px: f32) -> Result<Rgb8> {
-    pixels::from_planes(&pixels::planes(picture).map(|plane| {
-        let around = plane.blurred(sigma_px);
-        let data = plane.data.iter().zip(&around.data).map(|(v, b)| 255.0 * v / b.max(1.0)).collect();
-        Plane { data, ..plane }
-    }))
+    pixels::against_blur(picture, sigma_px, |v, b| 255.0 * v / b.max(1.0))
 }
 
 /// Every pixel becomes the mean of that one of its four quadrants whose luma varies least.

@@ -190,14 +190,14 @@ pub fn blur(picture: &Rgb8, sigma_px: f32) -> Result<Rgb8> {
     from_planes(&planes(picture).map(|plane| plane.blurred(sigma_px)))
 }
 
-/// Unsharp mask: `v + amount (v - blur(v))`, clamped.
+/// Every value `v` set against the Gaussian blur `b` around it: `combine(v, b)`, clipped.
 ///
 /// # Errors
 /// As [`from_planes`].
-pub fn sharpened(picture: &Rgb8, sigma_px: f32, amount: f32) -> Result<Rgb8> {
+pub fn against_blur(picture: &Rgb8, sigma_px: f32, combine: impl Fn(f32, f32) -> f32) -> Result<Rgb8> {
     from_planes(&planes(picture).map(|plane| {
         let around = plane.blurred(sigma_px);
-        let data = plane.data.iter().zip(&around.data).map(|(v, b)| v + amount * (v - b)).collect();
+        let data = plane.data.iter().zip(&around.data).map(|(v, b)| combine(*v, *b)).collect();
         Plane { data, ..plane }
     }))
 }

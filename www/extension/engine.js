@@ -198,7 +198,8 @@ export class EngineHost {
       if (outcome.kind === 'failed') this.#note(error);
     }
     this.#tries.delete(job.id);
-    await this.#tell({ to: BACKGROUND, type: DONE, job, outcome }).catch(() => {}); // if it missed that, it asks for the job again
+    // A background that misses it asks for the job again.
+    await this.#tell({ to: BACKGROUND, type: DONE, job, outcome }).catch(() => {});
   }
 
   /**
