@@ -199,8 +199,9 @@ extension_for() {
   cp "$from"/{background,engine,options,panel,popup}.js "$from"/{options,popup}.html "$from/extension.css" "$out/extension/"
   panel_page >"$out/extension/panel.html"
   cp "$from"/lib/*.js "$out/extension/lib/"
+  cp -R "$from/background" "$out/extension/"
   cp -R "$from/icons" "$out/extension/"
-  join_modules "$from"/lib/names.js "$from"/content/{candidates,pictures,badges,main}.js >"$out/extension/content.js"
+  join_modules "$from"/lib/names.js "$from"/content/{dom,candidates,addresses,sources,holdings,pictures,badges,follower,main}.js >"$out/extension/content.js"
   if [[ $1 == chromium ]]; then
     cp "$from"/{chromium,offscreen}.js "$from/offscreen.html" "$out/extension/"
     cp "$from/manifest.json" "$out/"

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
 use crate::face::SeetaFinder;
 use crate::photo::Rgb8;
-use crate::report::{ModelInfo, Report};
+use crate::report::{HeatMap, ModelInfo, Report};
 use crate::weights::{ModelMeta, Thresholds};
 
 /// What this build computes on: one build a device, so that a page fetches only what it needs.
@@ -75,7 +75,8 @@ impl Engine {
     }
 
     /// The cut-out face `index` of the photo assessed last, its amplified residual, and its heat map as a layer to lay over
-    /// it: `{photo, residual, heat}`, each `{height, width, rgba}`.
+    /// it, on the scale of all faces and on that of its own maximum: `{photo, residual, heat, heat_own}`, each
+    /// `{height, width, rgba}`.
     ///
     /// # Errors
     /// `bad_usage` where there is no such face at the network's size, `gpu_lost` when the device fails to answer.
@@ -90,12 +91,18 @@ impl Engine {
             found.ok_or_else(none).map_err(js_error)?
         };
         let residual = self.detector.residual_picture(&crop, RESIDUAL_GAIN).await.map_err(js_error)?;
-        let heat = map.map_or_else(
-            || vec![0; crop.height * crop.width * 4],
-            |map| evidence::paint(&map, crop.height, crop.width),
-        );
-        let heat = pixels(crop.height, crop.width, &heat)?;
-        object(&[("photo", picture(&crop)?), ("residual", picture(&residual)?), ("heat", heat)])
+        let layer = |map: Option<HeatMap>| {
+            let (height, width) = (crop.height, crop.width);
+            let rgba = map.map_or_else(|| vec![0; height * width * 4], |map| evidence::paint(&map, height, width));
+            pixels(height, width, &rgba)
+        };
+        let own = layer(map.as_ref().map(evidence::on_own_scale))?;
+        object(&[
+            ("photo", picture(&crop)?),
+            ("residual", picture(&residual)?),
+            ("heat", layer(map)?),
+            ("heat_own", own),
+        ])
     }
 }
 

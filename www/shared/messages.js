@@ -52,11 +52,12 @@ export const REPORT_SCHEMA = 'grnet.report/1';
  */
 /** @typedef {{height: number, width: number, rgba: Uint8ClampedArray<ArrayBuffer>}} Picture */
 /**
- * The cut-out face, its amplified residual, and its heat map as a layer to lay over it.
- * @typedef {{photo: Picture, residual: Picture, heat: Picture}} Evidence
+ * The cut-out face, its amplified residual, and its heat map as a layer to lay over it: on the scale of all faces, and on that
+ * of its own maximum.
+ * @typedef {{photo: Picture, residual: Picture, heat: Picture, heat_own: Picture}} Evidence
  */
 /**
- * `failure`: why the file could not be read. `evidence`: one entry a face, null where it was not judged.
+ * `failure`: why the file could not be read. `evidence`: one entry a face, null where it was not judged or none was wanted.
  * @typedef {{report: Report, failure: string | null, evidence: (Evidence | null)[]}} Assessment
  */
 /** @typedef {{ok: boolean, filter_max_abs: number, network_max_abs: number, message: string}} SelfCheck */
@@ -71,10 +72,11 @@ export const REPORT_SCHEMA = 'grnet.report/1';
 
 /** @typedef {{id: number, to: typeof ENGINE, type: typeof LOAD, preference: Preference}} LoadRequest */
 /**
- * With `stability` each face is also scored under gentle changes; without it, it is not.
- * @typedef {{id: number, to: typeof ENGINE, type: typeof ASSESS, name: string, bytes: ArrayBuffer,
- *   stability?: boolean}} AssessRequest
+ * What else is wanted of a photo. From a score of `stabilityFrom` on, its faces are also scored under gentle changes, which
+ * takes five times as long; never where it is not given. `evidence`: pictures of what the network looks at.
+ * @typedef {{stabilityFrom?: number, evidence?: boolean}} AssessOptions
  */
+/** @typedef {{id: number, to: typeof ENGINE, type: typeof ASSESS, name: string, bytes: ArrayBuffer} & AssessOptions} AssessRequest */
 /**
  * Asks for a report as a printable page: its JSON, and for each face the RGBA bytes of photo and residual, one after the
  * other, or none where it was not judged.
@@ -99,7 +101,8 @@ export function isRequest(data) {
   if (message.to !== ENGINE || !Number.isSafeInteger(message.id)) return false;
   if (message.type === LOAD) return ['auto', 'gpu', 'cpu'].includes(/** @type {string} */ (message.preference));
   if (message.type === ASSESS) {
-    const optional = message.stability === undefined || typeof message.stability === 'boolean';
+    const { stabilityFrom: from = 0, evidence = false } = message;
+    const optional = typeof from === 'number' && from >= 0 && from <= 1 && typeof evidence === 'boolean';
     return optional && typeof message.name === 'string' && message.bytes instanceof ArrayBuffer;
   }
   if (message.type === KEEP) {
