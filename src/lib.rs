@@ -12,6 +12,7 @@ pub mod error;
 pub mod evidence;
 pub mod face;
 pub mod gate;
+pub mod infer;
 pub mod input;
 pub mod mte;
 pub mod nn;
