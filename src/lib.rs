@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod detector;
 pub mod error;
+pub mod infer;
 pub mod model;
 pub mod picture;
 pub mod report;
