@@ -19,7 +19,6 @@ const { createElement, createTreeWalker } = Document.prototype;
 const { append } = Element.prototype;
 const namespaceOf = getterOf(Element.prototype, 'namespaceURI');
 const localNameOf = getterOf(Element.prototype, 'localName');
-const XHTML = 'http://www.w3.org/1999/xhtml';
 
 /** @type {(node: Node) => boolean} */
 export const isInPage = getterOf(Node.prototype, 'isConnected');
@@ -64,7 +63,7 @@ export function isElement(node) {
  */
 export function tagOf(element) {
   const name = localNameOf(element);
-  return namespaceOf(element) === XHTML ? name : `svg:${name}`;
+  return namespaceOf(element)?.endsWith('/xhtml') ? name : `svg:${name}`;
 }
 
 /**

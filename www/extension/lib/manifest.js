@@ -22,7 +22,7 @@ export async function readManifest(url, get = fetch) {
   });
   if (!/^[0-9a-f]{64}$/.test(sha256)) throw coded('bad_weights', `expected a SHA-256 in the model manifest, found ${sha256}`);
   const values = THRESHOLDS.map((name) => thresholds?.[name]);
-  const rising = values.every((value, at) => value >= (at ? values[at - 1] : 0) && value <= 1);
+  const rising = values.every((value, at) => typeof value === 'number' && value >= (at ? values[at - 1] : 0) && value <= 1);
   if (!rising) throw coded('bad_weights', `expected rising thresholds from 0 to 1 in the model manifest, found ${JSON.stringify(thresholds)}`);
   return { id: sha256, thresholds };
 }
