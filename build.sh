@@ -326,6 +326,9 @@ page_tests() {
     node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
 
+# What the extension sees of pages needs no wasm: its detector is played.
+scan_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/scan.e2e.mjs tests/js/played.e2e.mjs; }
+
 extension_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/extension.e2e.mjs; }
 
 # Chromium draws the pictures.
@@ -358,6 +361,7 @@ run_tests() {
   if [[ -n $BROWSER && -d node_modules ]]; then
     check "native program" cargo build "${NATIVE[@]}"
     suite "page, end to end" page_tests
+    suite "extension in Chromium, its detector played" scan_tests
     suite "extension in Chromium" extension_tests
     FIREFOX=$(find_firefox || { debian_install firefox-esr && find_firefox; } || true)
     if [[ -n $FIREFOX ]]; then
