@@ -106,7 +106,8 @@ export function isRequest(data) {
     return optional && typeof message.name === 'string' && message.bytes instanceof ArrayBuffer;
   }
   if (message.type === KEEP) {
-    const pictures = Array.isArray(message.pictures) && message.pictures.every((bytes) => bytes instanceof Uint8Array);
+    // Copied, as `every` passes over holes.
+    const pictures = Array.isArray(message.pictures) && Array.from(message.pictures).every((bytes) => bytes instanceof Uint8Array);
     return pictures && typeof message.report === 'string';
   }
   return false;
@@ -122,9 +123,18 @@ export function failure(error) {
   if (error instanceof WebAssembly.RuntimeError) return { code: 'internal', message: error.message, fatal: true };
   if (typeof error === 'object' && error !== null && 'message' in error) {
     const code = 'code' in error && typeof error.code === 'string' ? error.code : 'internal';
-    return { code, message: String(error.message) };
+    return { code, message: inWords(error.message) };
   }
-  return { code: 'internal', message: String(error) };
+  return { code: 'internal', message: inWords(error) };
+}
+
+/** @param {unknown} value an object may refuse to become text */
+function inWords(value) {
+  try {
+    return String(value);
+  } catch {
+    return 'an error without words';
+  }
 }
 
 /**

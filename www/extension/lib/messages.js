@@ -118,7 +118,8 @@ function isItem(item) {
  * @param {(part: unknown) => boolean} isPart
  */
 function isListOf(value, max, isPart) {
-  return Array.isArray(value) && value.length <= max && value.every(isPart);
+  // Not `every` of the list itself, which passes over its holes.
+  return Array.isArray(value) && value.length <= max && Array.from(value).every(isPart);
 }
 
 /** @param {any} tally */
