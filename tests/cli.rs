@@ -9,12 +9,13 @@ use std::sync::OnceLock;
 
 use common::wait;
 use grnet::detector::{Detector, prepare};
+use grnet::infer::architecture::GuidedFilterConfig;
+use grnet::infer::reference;
 use grnet::model::{Manifest, ModelMeta, Precision};
 use grnet::picture::face::SeetaFinder;
 use grnet::picture::{Limits, decode};
 use grnet::report::{Band, Reason, Report};
 use grnet::train::backend::Cpu;
-use grnet::train::mte::{GuidedFilterConfig, reference};
 use grnet::train::nn::parameters::write_model;
 
 const ASTRONAUT: &[u8] = include_bytes!("pictures/astronaut.jpg");
@@ -73,7 +74,7 @@ fn one_photo_gives_the_report_of_the_library() {
     let [found] = &reports(&output)[..] else { panic!("one report expected: {}", text(&output.stdout)) };
 
     let bytes = std::fs::read(model()).expect("the model");
-    let detector = Detector::<Cpu>::load(&bytes, Default::default(), "cpu").expect("a detector");
+    let detector = Detector::on_cpu(&bytes).expect("a detector");
     let mut finder = SeetaFinder::new().expect("a finder");
     let prepared = prepare(&photo.display().to_string(), ASTRONAUT, &mut finder, &detector.prepare_config());
     let mut expected = wait(detector.judge(&prepared)).expect("a report");

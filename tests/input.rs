@@ -3,10 +3,11 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 use grnet::ErrorKind;
+use grnet::infer::architecture::{IMAGENET_MEAN, IMAGENET_STD};
 use grnet::picture::Rgb8;
 use grnet::picture::crop::{crop_square, resize, whole_square};
 use grnet::report::Bounds;
-use grnet::train::nn::input::{IMAGENET_MEAN, IMAGENET_STD, batch_unit, normalise};
+use grnet::train::nn::input::{batch_unit, normalise};
 
 /// Every pixel differs from its neighbours.
 fn picture(height: usize, width: usize) -> Rgb8 {

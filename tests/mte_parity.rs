@@ -4,8 +4,10 @@ mod common;
 
 use burn::tensor::{Tensor, TensorData};
 use common::{Fixture, assert_close, worst};
+use grnet::infer::architecture::{GuideMode, GuidedFilterConfig};
+use grnet::infer::reference;
 use grnet::train::backend::Cpu;
-use grnet::train::mte::{GuideMode, GuidedFilterConfig, MteBackend, reference, residual};
+use grnet::train::mte::{MteBackend, residual};
 
 /// f32 against f64 on the 0..1 scale.
 const RESIDUAL_TOLERANCE: f32 = 5e-6;

@@ -4,13 +4,14 @@ mod common;
 
 use burn::tensor::{Tensor, TensorData};
 use common::{Fixture, ModelManifest, assert_close, range_tolerance, run_pictures, worst};
+use grnet::infer::architecture::{AttentionForm, Fusion, GrNetConfig, GuideMode, GuidedFilterConfig};
 use grnet::train::backend::Cpu;
-use grnet::train::mte::{GuideMode, GuidedFilterConfig, MteBackend, residual};
-use grnet::train::nn::afm::{AttentionForm, Fusion, attend, attention, fuse_plain, stream_weights};
+use grnet::train::mte::{MteBackend, residual};
+use grnet::train::nn::afm::{attend, attention, fuse_plain, stream_weights};
 use grnet::train::nn::input::{batch_unit, normalise};
 use grnet::train::nn::parameters::fill_module;
 use grnet::train::nn::resnet::{ResNet18, global_average};
-use grnet::train::nn::{GrNet, GrNetConfig, StreamMaps};
+use grnet::train::nn::{GrNet, StreamMaps};
 
 fn vec<B: MteBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().into_vec().unwrap()

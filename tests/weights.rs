@@ -26,7 +26,7 @@ fn meta() -> ModelMeta {
 }
 
 fn known_logits(bytes: &[u8]) -> Vec<f32> {
-    wait(Detector::<Cpu>::load(bytes, Default::default(), "cpu").unwrap().known_logits()).unwrap()
+    wait(Detector::on_cpu(bytes).unwrap().known_logits()).unwrap()
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn f32_file_reads_back_exactly() {
         expected.insert(name.to_string(), (shape.to_vec(), values));
     });
     let mut compared = 0;
-    read_module(&file.network::<Cpu>(&Default::default()).unwrap(), &mut |name, shape, values| {
+    read_module(&file.module::<Cpu>(&Default::default()).unwrap(), &mut |name, shape, values| {
         assert_eq!(expected[name], (shape.to_vec(), values), "{name}");
         compared += 1;
     });
@@ -69,13 +69,13 @@ fn what_lies_beyond_the_gate_becomes_inconclusive_and_says_why() {
     let prepared = {
         let mut finder = SeetaFinder::new().unwrap();
         let bytes = write_model(&net, &meta(), Precision::F32).unwrap();
-        let config = Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().prepare_config();
+        let config = Detector::on_cpu(&bytes).unwrap().prepare_config();
         prepare("astronaut.jpg", include_bytes!("pictures/astronaut.jpg"), &mut finder, &config)
     };
     let judge = |gate: Option<Gate>| {
         let meta = ModelMeta { familiarity: gate, ..meta() };
         let bytes = write_model(&net, &meta, Precision::F32).unwrap();
-        wait(Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().judge(&prepared)).unwrap()
+        wait(Detector::on_cpu(&bytes).unwrap().judge(&prepared)).unwrap()
     };
     let (width, diagonal) = (256, |i: usize| (0..=i).map(move |j| f32::from(u8::from(i == j))));
     let with_limit =
@@ -105,7 +105,7 @@ fn self_check_passes_on_the_right_answer_and_fails_on_a_wrong_one() {
     meta.known_logits = known_logits(&write_model(&net, &meta, Precision::F16).unwrap());
     let check = |meta: &ModelMeta| {
         let bytes = write_model(&net, meta, Precision::F16).unwrap();
-        wait(Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().self_check()).unwrap()
+        wait(Detector::on_cpu(&bytes).unwrap().self_check()).unwrap()
     };
     let right = check(&meta);
     assert!(right.ok, "{right:?}");
@@ -132,7 +132,7 @@ fn tampered(edit: impl Fn(&mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>, &mut H
 }
 
 fn refused(bytes: &[u8], words: &[&str]) {
-    let result = ModelFile::parse(bytes).and_then(|file| file.network::<Cpu>(&Default::default()).map(|_| ()));
+    let result = ModelFile::parse(bytes).and_then(|file| file.module::<Cpu>(&Default::default()).map(|_| ()));
     let error = result.expect_err("the file must be refused");
     assert_eq!(error.kind(), ErrorKind::BadWeights);
     let message = error.full_message();
@@ -179,7 +179,7 @@ fn wrong_files_are_refused_by_name() {
     refused(&with(|d| d["thresholds"]["auto_scan"] = 0.1.into()), &["auto_scan"]);
     let whole = tampered(|_, _| ());
     refused(&whole[..whole.len() - 7], &["safetensors"]);
-    assert!(ModelFile::parse(&whole).unwrap().network::<Cpu>(&Default::default()).is_ok(), "untampered");
+    assert!(ModelFile::parse(&whole).unwrap().module::<Cpu>(&Default::default()).is_ok(), "untampered");
 }
 
 #[test]

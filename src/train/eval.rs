@@ -14,8 +14,7 @@ use super::examined::Examined;
 use super::metrics::{self, Confusion, Scored};
 use super::rng::{Stream, at, chance};
 use super::table::{Crop, FAKE, REAL, Row, UNKNOWN};
-use crate::detector::AnyDetector;
-use crate::detector::{self, PrepareConfig, Prepared};
+use crate::detector::{self, Detector, PrepareConfig, Prepared};
 use crate::model::Thresholds;
 use crate::model::familiarity::Gate;
 use crate::picture::face::SeetaFinder;
@@ -204,7 +203,7 @@ fn prepare_row(
 ///
 /// # Errors
 /// `GpuLost` when the device fails to answer.
-pub fn fit_gate(base: &Path, rows: &[Row], detector: &AnyDetector, tiers: &[Tier]) -> Result<Option<Gate>> {
+pub fn fit_gate(base: &Path, rows: &[Row], detector: &Detector, tiers: &[Tier]) -> Result<Option<Gate>> {
     let config = detector.prepare_config();
     let labelled = |row: &usize| rows[*row].label != UNKNOWN;
     let tasks: Vec<(usize, Tier)> =
