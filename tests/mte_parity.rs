@@ -1,4 +1,5 @@
 //! The guided filter's three implementations against the fixtures: f64 reference, tensor operations, WGSL.
+#![cfg(feature = "train")]
 
 mod common;
 
@@ -140,7 +141,7 @@ fn flipping_commutes_with_the_residual() {
     assert_close(&flipped_before, &flipped_after, 1e-6, "flip");
 }
 
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "train-gpu")]
 mod gpu {
     use super::*;
     use grnet::train::backend::Gpu;
@@ -164,7 +165,7 @@ mod gpu {
     }
 }
 
-#[cfg(feature = "wgpu")]
+#[cfg(all(feature = "train-gpu", feature = "wgpu"))]
 mod shader {
     use grnet::train::mte::kernel::{Params, SOURCE};
 
