@@ -3,7 +3,7 @@
 
 use super::super::network::Conv;
 use super::gemm::{Runs, TAPS, Walk, sums, with_rows};
-use super::pack::{self, BLOCK};
+use super::pack::{self, Aligned, BLOCK};
 use super::simd::{Isa, Kernels, Task};
 use super::threads;
 
@@ -52,8 +52,8 @@ impl Finish {
 /// A packed convolution.
 #[derive(Debug)]
 pub struct Direct {
-    weights: Vec<f32>,
-    bias: Vec<f32>,
+    weights: Aligned,
+    bias: Aligned,
     channels_in: usize,
     kernel: usize,
     stride: usize,

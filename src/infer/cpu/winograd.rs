@@ -7,7 +7,7 @@
 use super::super::network::Conv;
 use super::conv::{Finish, Size};
 use super::gemm::{Runs, Walk, sums, with_rows};
-use super::pack::{self, BLOCK};
+use super::pack::{self, Aligned, BLOCK};
 use super::simd::{Isa, Kernels, Task};
 use super::threads;
 
@@ -112,8 +112,8 @@ impl Outputs {
 pub struct Winograd {
     outputs: Outputs,
     /// `[panel][position][block][channel of the block][lane of the panel]`
-    weights: Vec<f32>,
-    bias: Vec<f32>,
+    weights: Aligned,
+    bias: Aligned,
     channels_in: usize,
 }
 
@@ -159,7 +159,7 @@ impl Winograd {
         size: Size,
         out: &mut [f32],
         finish: Finish,
-        [tiles, products]: &mut [Vec<f32>; 2],
+        [tiles, products]: &mut [Aligned; 2],
     ) {
         let length = pack::block_length(size.places());
         let whole = self.group(size);
@@ -189,25 +189,28 @@ impl Winograd {
     }
 }
 
-/// G g G^T of all weights, packed a position.
-fn packed<S: Scheme<IN, OUT>, const IN: usize, const OUT: usize>(conv: &Conv, panel: usize) -> Vec<f32> {
-    let transformed = |weight: &[f32], position: usize| {
-        let (down, across) = (S::WEIGHTS[position / IN], S::WEIGHTS[position % IN]);
-        let tap = |k: usize| down[k / 3] * across[k % 3] * f64::from(weight[k]);
-        (0..9).map(tap).sum::<f64>() as f32
-    };
-    let positions: Vec<Vec<f32>> = (0..IN * IN)
-        .map(|position| {
-            let weight = |output: usize, _: usize, input: usize| {
-                transformed(&conv.weight[(output * conv.channels_in + input) * 9..][..9], position)
-            };
-            pack::panels(panel, conv.channels_out, 1, [conv.channels_in, BLOCK], weight)
-        })
-        .collect();
-    let length = pack::blocks(conv.channels_in) * BLOCK * panel;
-    let panels = positions[0].len() / length;
-    let at = |panel: usize| positions.iter().flat_map(move |values| &values[panel * length..(panel + 1) * length]);
-    (0..panels).flat_map(at).copied().collect()
+/// G g G^T of all weights.
+fn packed<S: Scheme<IN, OUT>, const IN: usize, const OUT: usize>(conv: &Conv, panel: usize) -> Aligned {
+    let blocks = pack::blocks(conv.channels_in);
+    let length = blocks * BLOCK * panel;
+    let mut packed = Aligned::zeros(pack::blocks(conv.channels_out) * BLOCK / panel * IN * IN * length);
+    for (pair, weight) in conv.weight.chunks_exact(9).enumerate() {
+        let (output, input) = (pair / conv.channels_in, pair % conv.channels_in);
+        let lines: [[f64; IN]; 3] = [0, 3, 6].map(|at| along::<IN>(&S::WEIGHTS, [0, 1, 2].map(|x| f64::from(weight[at + x]))));
+        let start = output / panel * IN * IN * length + input * panel + output % panel;
+        for x in 0..IN {
+            let column = along::<IN>(&S::WEIGHTS, lines.map(|line| line[x]));
+            for (y, value) in column.into_iter().enumerate() {
+                packed[start + (y * IN + x) * length] = value as f32;
+            }
+        }
+    }
+    packed
+}
+
+/// G times a column.
+fn along<const IN: usize>(weights: &[[f64; 3]; IN], column: [f64; 3]) -> [f64; IN] {
+    weights.map(|row| row[0] * column[0] + row[1] * column[1] + row[2] * column[2])
 }
 
 /// Some lines of tiles, one after the other through all pictures of a batch.
