@@ -129,14 +129,7 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
 
 fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Vec<(crate::report::Bounds, Rgb8)> {
     if config.whole {
-        let side = photo.height.min(photo.width) as f32;
-        let bounds = crate::report::Bounds {
-            x: (photo.width as f32 - side) / 2.0,
-            y: (photo.height as f32 - side) / 2.0,
-            width: side,
-            height: side,
-        };
-        return vec![(bounds, crop::whole_square(photo))];
+        return vec![(crop::whole_bounds(photo), crop::whole_square(photo))];
     }
     let found = finder.find(photo);
     found.into_iter().map(|face| (face.bounds, crop::crop_square(photo, &face.bounds, config.crop_margin))).collect()
