@@ -49,8 +49,6 @@ pub enum Device {
     Cpu,
     /// Any GPU through WebGPU (Vulkan, Metal, DX12)
     Gpu,
-    /// An NVIDIA GPU
-    Cuda,
 }
 
 impl From<Device> for DeviceChoice {
@@ -59,7 +57,6 @@ impl From<Device> for DeviceChoice {
             Device::Auto => DeviceChoice::Auto,
             Device::Cpu => DeviceChoice::Cpu,
             Device::Gpu => DeviceChoice::Gpu,
-            Device::Cuda => DeviceChoice::Cuda,
         }
     }
 }

@@ -13,4 +13,4 @@ pub mod stability;
 pub use decode::{Limits, Photo, decode};
 pub use encode::encode_jpeg;
 pub(crate) use jpeg::jpeg_segments;
-pub use rgb8::Rgb8;
+pub use rgb8::{Rgb8, planes};
