@@ -379,9 +379,13 @@ export class Follower {
       this.#toWalk.delete(root);
       this.#walking = elementsBelow(root, this.#told, this.#options.badges.host);
     }
-    const { done, value } = this.#walking.next();
-    if (done) this.#walking = null;
-    else this.#look(value);
+    try {
+      const { done, value } = this.#walking.next();
+      if (done) this.#walking = null;
+      else this.#look(value);
+    } catch {
+      this.#walking = null; // what cannot be walked ends here; other subtrees, and what comes later, do not
+    }
     return true;
   }
 }
