@@ -194,6 +194,16 @@ test('what ends without a verdict says why', async () => {
   assert.match(why['page:1'], /^verdict/);
 });
 
+test('without a network a picture is tried three times, with pauses, and then told', async () => {
+  const played = play();
+  const started = Date.now();
+  await played.enqueue(jobFor('a'));
+  await ended(played, 1);
+  assert.equal(played.fetched.filter((url) => url === address('a')).length, 3);
+  assert.ok(Date.now() - started >= 2900, 'a second, then two');
+  assert.equal(played.done[0].kind, 'unreachable');
+});
+
 test('a data: address that holds none is no fault of the detector', async () => {
   const played = play();
   const job = { ...jobFor('x'), url: 'page:1', inPage: true, permitted: false };

@@ -117,9 +117,10 @@ test('frames are looked into, or listed with their site', async () => {
   await answered(tabId, ['in-late']);
 
   // With permission for its site, the foreign one is looked into as well.
+  assert.match(await popup.textContent('#framed-text'), /permission for cdn\.example\./);
   await browser.allow(`http://${CDN}/*`);
-  assert.ok(await popup.evaluate((origins) => chrome.permissions.request({ origins }), [`http://${CDN}/*`]));
-  await popup.evaluate(() => document.querySelector('#check').click());
+  await popup.bringToFront();
+  await popup.click('#allow-frames');
   records = await answered(tabId, ['in-foreign']);
   assert.equal(records.get('in-foreign').state, 'done');
   await popup.waitForFunction(() => !document.querySelector('#unseen li[data-why="frame"]'), null, { timeout: PATIENCE_MS });

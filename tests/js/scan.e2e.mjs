@@ -178,3 +178,28 @@ test('words put a portrait behind others, and never drop it', async () => {
   assert.deepEqual(tally.unseen, { shape: 2, small: 1 });
   await page.close();
 });
+
+test('after an update of the extension the old script leaves in silence, and the new one takes over', async () => {
+  const html = pageOf([`<img class="avatar" src="${photo('before')}" ${sized}>`, '<div id="place"></div>']);
+  const { page, errors } = await scan(html, (found) => named(found, 'before'));
+  // What a content script sees of an update: its own id is gone, and nobody answers.
+  await page.evaluate((source) => {
+    const { runtime } = globalThis.chrome;
+    const rootsBefore = document.documentElement.children.length;
+    globalThis.chrome = { ...globalThis.chrome, runtime: { ...runtime, id: undefined, sendMessage: () => Promise.reject(new Error('Extension context invalidated.')) } };
+    Object.assign(globalThis, { rootsBefore, playedRuntime: runtime });
+    document.querySelector('#place').innerHTML = `<img class="avatar" src="${source}" style="width:96px;height:96px">`;
+  }, photo('meanwhile'));
+  await until('its element is gone', () => page.evaluate(() => document.documentElement.children.length === globalThis.rootsBefore - 1), 20_000);
+  await page.evaluate(async (path) => {
+    globalThis.chrome = { ...globalThis.chrome, runtime: globalThis.playedRuntime };
+    globalThis.heard.items.length = 0;
+    await import(path);
+  }, '/www/extension/content/main.js?after-the-update');
+  await until('the new one has found both', async () => {
+    const urls = await page.evaluate(() => globalThis.heard.items.map(({ url }) => url));
+    return ['before', 'meanwhile'].every((name) => urls.some((url) => url.endsWith(`n=${name}`)));
+  }, 20_000);
+  assert.deepEqual(errors, []);
+  await page.close();
+});

@@ -6,7 +6,7 @@ import * as view from '../shared/view.js';
 import { ask, fillOwnTexts, find, make, makeButton } from './lib/dom.js';
 import { CHECK_PAGE, OPEN, RETRY, SET_SITE, STATUS } from './lib/names.js';
 import { siteName, sitePattern } from './lib/policy.js';
-import { notChecked } from './lib/reasons.js';
+import { framesNotSeen, notChecked } from './lib/reasons.js';
 import { SETTINGS, settingsFrom } from './lib/settings.js';
 import { entriesOf } from './lib/store.js';
 import { say } from './lib/strings.js';
@@ -30,6 +30,8 @@ const now = {
   site: '',
   /** @type {string[]} */
   blocked: [],
+  /** @type {string[]} match patterns of the sites of frames that were not looked into */
+  framed: [],
   /** @type {import('./lib/settings.js').Settings} */
   settings: settingsFrom(null),
 };
@@ -131,6 +133,10 @@ async function draw() {
   const hosts = now.blocked.map(siteName).join(', ');
   find('#blocked-text').textContent = say(blocked.length === 1 ? 'popupBlockedOne' : 'popupBlocked', { count: blocked.length, hosts });
 
+  now.framed = [...new Set(framesNotSeen(frames).sites.map(sitePattern))];
+  find('#framed').hidden = now.framed.length === 0;
+  find('#framed-text').textContent = say('popupFramed', { hosts: now.framed.map(siteName).join(', ') });
+
   find('#auto-row').hidden = now.site === '';
   find('#auto-text').textContent = say('popupAuto', { site: siteName(now.site) });
   auto.checked = now.settings.sites.includes(now.site);
@@ -197,6 +203,14 @@ find('#allow').addEventListener('click', () =>
   act(async () => {
     const given = await chrome.permissions.request({ origins: now.blocked });
     if (given) await ask({ type: RETRY });
+    else tell(say('popupDenied'));
+  }),
+);
+
+find('#allow-frames').addEventListener('click', () =>
+  act(async () => {
+    const given = await chrome.permissions.request({ origins: now.framed });
+    if (given) await ask({ type: CHECK_PAGE, tabId: now.tabId });
     else tell(say('popupDenied'));
   }),
 );

@@ -30,6 +30,7 @@ export const GERMAN_WORDS = Object.freeze({
   popupAutoWhy: 'Der Browser wird fragen, ob grnet {hosts} lesen darf. Nur diese; und Sie können es hier oder in den Einstellungen zurücknehmen.',
   popupBlocked: '{count} Bilder liegen auf anderen Hosts. Um sie zu lesen, braucht grnet Ihre Erlaubnis für {hosts}. Dorthin geht nichts als die Anfrage nach dem Bild, ohne Cookies.',
   popupBlockedOne: 'Ein Bild liegt auf einem anderen Host. Um es zu lesen, braucht grnet Ihre Erlaubnis für {hosts}. Dorthin geht nichts als die Anfrage nach dem Bild, ohne Cookies.',
+  popupFramed: 'Teile dieser Seite sind Seiten anderer Sites. Um hineinzusehen, braucht grnet Ihre Erlaubnis für {hosts}.',
   popupUnseen: 'Nicht geprüft oder nicht beurteilt: {count}',
   popupAllow: 'Erlauben und prüfen',
   popupOptions: 'Einstellungen',

@@ -34,6 +34,7 @@ export const WORDS = Object.freeze({
   popupAutoWhy: 'The browser will ask whether grnet may read {hosts}. Only these; and you can take it back here or in the options.',
   popupBlocked: '{count} pictures are kept on other hosts. To read them, grnet needs your permission for {hosts}. Nothing is sent there but the request for the picture, without cookies.',
   popupBlockedOne: 'One picture is kept on another host. To read it, grnet needs your permission for {hosts}. Nothing is sent there but the request for the picture, without cookies.',
+  popupFramed: 'Parts of this page are pages of other sites. To look into them, grnet needs your permission for {hosts}.',
   popupUnseen: 'Not checked or not assessed: {count}',
   popupAllow: 'Allow and check',
   popupOptions: 'Options',
