@@ -12,7 +12,7 @@ use crate::model::{ModelMeta, Thresholds};
 use crate::picture::Rgb8;
 use crate::picture::face::SeetaFinder;
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
-use crate::report::{ModelInfo, Report};
+use crate::report::{HeatMap, ModelInfo, Report};
 
 /// A loaded model on its device, and the photo that was assessed last.
 #[wasm_bindgen]
@@ -81,7 +81,8 @@ impl Engine {
     }
 
     /// The cut-out face `index` of the photo assessed last, its amplified residual, and its heat map as a layer to lay over
-    /// it: `{photo, residual, heat}`, each `{height, width, rgba}`.
+    /// it, on the scale of all faces and on that of its own maximum: `{photo, residual, heat, heat_own}`, each
+    /// `{height, width, rgba}`.
     ///
     /// # Errors
     /// `bad_usage` where there is no such face at the network's size, `gpu_lost` when the device fails to answer.
@@ -96,12 +97,18 @@ impl Engine {
             found.ok_or_else(none).map_err(js_error)?
         };
         let residual = self.detector.residual_picture(&crop, RESIDUAL_GAIN).await.map_err(js_error)?;
-        let heat = map.map_or_else(
-            || vec![0; crop.height * crop.width * 4],
-            |map| evidence::paint(&map, crop.height, crop.width),
-        );
-        let heat = pixels(crop.height, crop.width, &heat)?;
-        object(&[("photo", picture(&crop)?), ("residual", picture(&residual)?), ("heat", heat)])
+        let layer = |map: Option<HeatMap>| {
+            let (height, width) = (crop.height, crop.width);
+            let rgba = map.map_or_else(|| vec![0; height * width * 4], |map| evidence::paint(&map, height, width));
+            pixels(height, width, &rgba)
+        };
+        let own = layer(map.as_ref().map(evidence::on_own_scale))?;
+        object(&[
+            ("photo", picture(&crop)?),
+            ("residual", picture(&residual)?),
+            ("heat", layer(map)?),
+            ("heat_own", own),
+        ])
     }
 }
 

@@ -107,7 +107,7 @@ const samples = keeping.then(loadGallery).then(() => showGallery((file) => queue
 /** @param {File} file */
 async function assessWhenKept(file) {
   await keeping;
-  return client.assess(file, { stability: true });
+  return client.assess(file, { stabilityFrom: 0, evidence: true });
 }
 
 /**

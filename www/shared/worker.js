@@ -97,16 +97,19 @@ async function load({ id, preference }) {
  * @param {import('./messages.js').AssessRequest} request
  * @returns {Promise<import('./messages.js').Assessment>}
  */
-async function assess({ name, bytes, stability }) {
+async function assess({ name, bytes, stabilityFrom = Infinity, evidence: wanted = false }) {
   if (!engine) throw coded('internal', 'expected a loaded model');
-  const { report, failure: why } = await engine.assess(name, new Uint8Array(bytes), stability);
+  const file = new Uint8Array(bytes);
+  let answer = await engine.assess(name, file, stabilityFrom === 0);
+  const { p_fake: pFake } = answer.report;
+  if (stabilityFrom > 0 && pFake !== null && pFake >= stabilityFrom) answer = await engine.assess(name, file, true);
   /** @type {(Evidence | null)[]} */
   const evidence = [];
-  for (const [index, face] of report.faces.entries()) {
-    const wanted = face.p_fake !== null && index < MAX_EVIDENCE;
-    evidence.push(wanted ? await engine.evidence(index) : null);
+  for (const [index, face] of answer.report.faces.entries()) {
+    const shown = wanted && face.p_fake !== null && index < MAX_EVIDENCE;
+    evidence.push(shown ? await engine.evidence(index) : null);
   }
-  return { report, failure: why, evidence };
+  return { ...answer, evidence };
 }
 
 /** @param {import('./messages.js').KeepRequest} request */
@@ -124,7 +127,7 @@ async function answer(request) {
       postMessage({ id: request.id, ok: true, value: keep(request) });
     } else {
       const value = await assess(request);
-      const buffers = value.evidence.flatMap((e) => (e ? [e.photo.rgba.buffer, e.residual.rgba.buffer, e.heat.rgba.buffer] : []));
+      const buffers = value.evidence.flatMap((e) => (e ? Object.values(e).map(({ rgba }) => rgba.buffer) : []));
       postMessage({ id: request.id, ok: true, value }, { transfer: buffers });
     }
   } catch (error) {
