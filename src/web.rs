@@ -65,16 +65,21 @@ impl Engine {
         })
     }
 
-    /// The report on a photo, and in `failure` why its file could not be read, else null: `{report, failure}`. With
-    /// `stability` each face is also scored under gentle changes, which takes five times as long.
+    /// The report on a photo, and in `failure` why its file could not be read, else null: `{report, failure}`. Where its score
+    /// is at least `stability_from`, each face is also scored under gentle changes, which takes five times as long.
     ///
     /// # Errors
     /// `gpu_lost` when the device fails to answer. A file that cannot be read is a report, no error.
-    pub async fn assess(&self, name: String, bytes: Vec<u8>, stability: Option<bool>) -> Result<JsValue, JsValue> {
-        let config = PrepareConfig { stability: stability.unwrap_or(false), ..self.detector.prepare_config() };
+    pub async fn assess(&self, name: String, bytes: Vec<u8>, stability_from: Option<f32>) -> Result<JsValue, JsValue> {
+        let at_once = stability_from == Some(0.0);
+        let later = stability_from.filter(|_| !at_once);
+        let config = PrepareConfig { stability: at_once, keep_cuts: later.is_some(), ..self.detector.prepare_config() };
         let prepared = prepare(&name, &bytes, &mut *self.finder.borrow_mut(), &config);
         drop(bytes);
-        let report = self.detector.judge(&prepared).await.map_err(js_error)?;
+        let mut report = self.detector.judge(&prepared).await.map_err(js_error)?;
+        if later.is_some_and(|from| report.p_fake.is_some_and(|p_fake| p_fake >= from)) {
+            report = self.detector.look_again(&prepared, &report).await.map_err(js_error)?;
+        }
         let answer = to_js(&Answer { report: &report, failure: prepared.failure.as_deref() })?;
         self.last.replace(Some((prepared, report)));
         Ok(answer)

@@ -122,6 +122,7 @@ test('pictures are seen wherever a page shows them', async (t) => {
     'in-table': (n) => `<table><tr><td style="width:96px;height:96px;background:url(${photo(n)})">x</td></tr></table>`,
     picture: (n) => `<picture><source type="image/avif" srcset="/photo/plain-200.jpg?n=${n}&type=image/avif"><source type="image/jpeg" srcset="${photo('beside')}"><img src="${photo('beside-src')}" width="96" height="96"></picture>`,
     xlink: (n) => `<svg width="96" height="96"><image xlink:href="${photo(n)}" width="96" height="96"/></svg>`,
+    pattern: (n) => `<svg width="96" height="96"><defs><pattern id="p" width="1" height="1"><image href="${photo(n)}" width="96" height="96"/></pattern></defs><circle cx="48" cy="48" r="48" fill="url(#p)"/></svg>`,
     slotted: (n) => `<x-slot><img src="${photo(n)}" width="96" height="96" slot="s"></x-slot>`,
     'late-class': () => '<div id="late" style="width:96px;height:96px"></div>',
     'late-node': () => '<div id="late-place"></div>',

@@ -149,7 +149,7 @@ export function meaningInWords({ meaning, p_fake: pFake }) {
  */
 export function heatScales({ map }) {
   const maximum = Math.max(0, ...(map?.values ?? []));
-  return maximum > 0 ? { all: text('heatScaleAll'), own: text('heatScaleOwn', { maximum: score(maximum) }) } : null;
+  return maximum > 0 ? { all: text('heatScaleAll'), own: text('heatScaleOwn', { maximum: Math.min(maximum, 0.999).toFixed(3) }) } : null;
 }
 
 /**

@@ -17,7 +17,7 @@ import { loadModel } from './model.js';
  * What src/web.rs exports.
  * @typedef {object} Engine
  * @property {() => import('./messages.js').Loaded} info
- * @property {(name: string, bytes: Uint8Array, stability?: boolean) =>
+ * @property {(name: string, bytes: Uint8Array, stabilityFrom?: number) =>
  *   Promise<{report: Report, failure: string | null}>} assess
  * @property {(face: number) => Promise<Evidence>} evidence
  * @property {() => void} free
@@ -97,12 +97,9 @@ async function load({ id, preference }) {
  * @param {import('./messages.js').AssessRequest} request
  * @returns {Promise<import('./messages.js').Assessment>}
  */
-async function assess({ name, bytes, stabilityFrom = Infinity, evidence: wanted = false }) {
+async function assess({ name, bytes, stabilityFrom, evidence: wanted = false }) {
   if (!engine) throw coded('internal', 'expected a loaded model');
-  const file = new Uint8Array(bytes);
-  let answer = await engine.assess(name, file, stabilityFrom === 0);
-  const { p_fake: pFake } = answer.report;
-  if (stabilityFrom > 0 && pFake !== null && pFake >= stabilityFrom) answer = await engine.assess(name, file, true);
+  const answer = await engine.assess(name, new Uint8Array(bytes), stabilityFrom);
   /** @type {(Evidence | null)[]} */
   const evidence = [];
   for (const [index, face] of answer.report.faces.entries()) {

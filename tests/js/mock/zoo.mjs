@@ -35,6 +35,7 @@ const HOSTILE = [
   '<img name="createElement" alt="" />',
   '<img name="baseURI" alt="" />',
   '<form name="addEventListener"></form>',
+  '<form name="hidden"></form>',
   '<form name="querySelectorAll"></form>',
   '<form name="querySelector" hidden></form>',
   '<form name="body"></form>',

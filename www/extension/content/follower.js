@@ -4,7 +4,7 @@
 
 import { sourceKind } from './addresses.js';
 import { worthOf } from './candidates.js';
-import { attributeOf, boxOf, frameDocument, fullAddress, isElement, isInPage, tagOf } from './dom.js';
+import { attributeOf, boxOf, frameDocument, fullAddress, isElement, isHidden, isInPage, tagOf } from './dom.js';
 import { elementsBelow, isVideo, lookAt, sourceOf } from './sources.js';
 
 /** @typedef {import('./sources.js').Unseen} Unseen */
@@ -16,6 +16,9 @@ import { elementsBelow, isVideo, lookAt, sourceOf } from './sources.js';
 const AHEAD = '300px';
 /** More pictures than this are not followed in one page. */
 const MAX_FOLLOWED = 5000;
+/** The page is looked at for so long at a time, at least. */
+const SLICE_MS = 8;
+const HIDDEN_SLICE_MS = 100;
 /** A canvas that was empty is looked at again after these pauses. */
 const CANVAS_PAUSES_MS = [1000, 3000, 9000];
 /** Smaller frames show no picture that could be checked. */
@@ -348,8 +351,9 @@ export class Follower {
   /** @param {IdleDeadline} deadline */
   #whenIdle(deadline) {
     this.#idleScheduled = false;
-    // In a busy page the browser calls at the time limit with no time left; a slice is then taken all the same.
-    const end = performance.now() + Math.max(deadline.timeRemaining(), 8);
+    // In a busy page the browser calls at the time limit with no time left; a slice is then taken all the same. In a tab that
+    // nobody looks at it calls seldom, and nobody sees a frame that is late.
+    const end = performance.now() + Math.max(deadline.timeRemaining(), isHidden(document) ? HIDDEN_SLICE_MS : SLICE_MS);
     if (this.#removed) {
       this.#removed = false;
       this.#forgetRemoved();
@@ -375,9 +379,13 @@ export class Follower {
       this.#toWalk.delete(root);
       this.#walking = elementsBelow(root, this.#told, this.#options.badges.host);
     }
-    const { done, value } = this.#walking.next();
-    if (done) this.#walking = null;
-    else this.#look(value);
+    try {
+      const { done, value } = this.#walking.next();
+      if (done) this.#walking = null;
+      else this.#look(value);
+    } catch {
+      this.#walking = null; // what cannot be walked ends here; other subtrees, and what comes later, do not
+    }
     return true;
   }
 }

@@ -102,7 +102,7 @@ function whyNot(source) {
 function* rawPictures(element, tag) {
   if (tag === 'svg:image') {
     const address = attributeOf(element, 'href') || attributeOf(element, 'xlink:href');
-    if (address) yield { source: fullAddress(address) };
+    if (address) yield { source: fullAddress(address), ...drawnSize(element) };
     return;
   }
   if (tag.startsWith('svg:') && tag !== 'svg:svg') return;
@@ -121,6 +121,20 @@ function* rawPictures(element, tag) {
     for (const raw of stylePictures(of('background-image'))) yield { ...raw, width, height };
   }
   yield* stylePictures(style('background-image'));
+}
+
+/**
+ * How large an SVG image is where it has no box of its own, as in a pattern that fills a circle: at most its drawing.
+ * @param {Element} image
+ * @returns {{width?: number, height?: number}}
+ */
+function drawnSize(image) {
+  if (boxOf(image).width > 0) return {};
+  let around = parentOf(image);
+  while (around && tagOf(around) !== 'svg:svg') around = parentOf(around);
+  if (!around) return {};
+  const { width, height } = boxOf(around);
+  return { width, height };
 }
 
 /**
