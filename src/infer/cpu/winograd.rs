@@ -196,7 +196,8 @@ fn packed<S: Scheme<IN, OUT>, const IN: usize, const OUT: usize>(conv: &Conv, pa
     let mut packed = Aligned::zeros(pack::blocks(conv.channels_out) * BLOCK / panel * IN * IN * length);
     for (pair, weight) in conv.weight.chunks_exact(9).enumerate() {
         let (output, input) = (pair / conv.channels_in, pair % conv.channels_in);
-        let lines: [[f64; IN]; 3] = [0, 3, 6].map(|at| along::<IN>(&S::WEIGHTS, [0, 1, 2].map(|x| f64::from(weight[at + x]))));
+        let lines: [[f64; IN]; 3] =
+            [0, 3, 6].map(|at| along::<IN>(&S::WEIGHTS, [0, 1, 2].map(|x| f64::from(weight[at + x]))));
         let start = output / panel * IN * IN * length + input * panel + output % panel;
         for x in 0..IN {
             let column = along::<IN>(&S::WEIGHTS, lines.map(|line| line[x]));
