@@ -1,4 +1,4 @@
-//! Copies SeetaFace's model file from the source of the `rustface` dependency to where `src/face.rs` includes it: the
+//! Copies SeetaFace's model file from the source of the `rustface` dependency to where `src/picture/face.rs` includes it: the
 //! repository holds no copy. Cargo tells no build script where a dependency lies, hence the search.
 
 use std::path::{Path, PathBuf};

@@ -16,9 +16,9 @@ use std::{env, fs};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::backend::DeviceChoice;
+use crate::detector::DeviceChoice;
 use crate::error::{Error, ErrorKind, Result};
-use crate::weights::Manifest;
+use crate::model::Manifest;
 
 /// Does the face in a photo show traces of generation or manipulation? Computed on this machine; nothing leaves it.
 #[derive(Debug, Parser)]

@@ -7,20 +7,24 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, activation::softmax};
 use sha2::{Digest, Sha256};
 
-use crate::backend::now_ms;
+mod any;
+pub use any::{AnyDetector, DeviceChoice};
+
+use crate::clock::now_ms;
 use crate::error::{Error, ErrorKind, Result};
-use crate::face::FaceFinder;
-use crate::input::{self, MIN_FACE_PX};
-use crate::mte::{self, GuidedFilterConfig, MteBackend};
-use crate::nn::{EARLY_FEATURES, GrNet, StreamMaps, cam};
-use crate::photo::{self, Limits, Rgb8};
+use crate::model::{
+    AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, ModelFile, ModelMeta, Thresholds, UntouchedOutcomes,
+};
+use crate::picture::crop::{self, MIN_FACE_PX};
+use crate::picture::face::FaceFinder;
+use crate::picture::{self, Limits, Rgb8};
+use crate::picture::{provenance, quality, stability};
 use crate::report::{
     Band, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings, Votes,
 };
-use crate::weights::{
-    AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, ModelFile, ModelMeta, Thresholds, UntouchedOutcomes,
-};
-use crate::{provenance, quality, stability};
+use crate::train::mte::{self, GuidedFilterConfig, MteBackend};
+use crate::train::nn::input;
+use crate::train::nn::{EARLY_FEATURES, GrNet, StreamMaps, cam};
 
 /// Faces judged in one pass; more would only cost memory.
 const BATCH: usize = 8;
@@ -74,7 +78,7 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         file: FileInfo {
             name: name.to_string(),
             size_bytes: bytes.len() as u64,
-            sha256: crate::weights::sha256_hex(bytes),
+            sha256: crate::model::sha256_hex(bytes),
             ..FileInfo::default()
         },
         band: Band::NotAssessed,
@@ -88,7 +92,7 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         timings_ms: Timings::default(),
         checked_at: None,
     };
-    let photo = match photo::decode(bytes, &config.limits) {
+    let photo = match picture::decode(bytes, &config.limits) {
         Ok(photo) => photo,
         Err(error) => {
             report.reason = Some(Reason::Unreadable);
@@ -105,7 +109,7 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     for (bounds, crop) in faces_of(&photo.pixels, finder, config) {
         let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
         let small = quality.face_px < MIN_FACE_PX;
-        let resized = if small { None } else { input::resize(&crop, config.input_px, config.input_px).ok() };
+        let resized = if small { None } else { crop::resize(&crop, config.input_px, config.input_px).ok() };
         let changed = if config.stability && resized.is_some() {
             // What cannot be changed is not checked, and the report shows no check.
             stability::variants(&crop, config.input_px).unwrap_or_default()
@@ -143,10 +147,10 @@ fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -
             width: side,
             height: side,
         };
-        return vec![(bounds, input::whole_square(photo))];
+        return vec![(bounds, crop::whole_square(photo))];
     }
     let found = finder.find(photo);
-    found.into_iter().map(|face| (face.bounds, input::crop_square(photo, &face.bounds, config.crop_margin))).collect()
+    found.into_iter().map(|face| (face.bounds, crop::crop_square(photo, &face.bounds, config.crop_margin))).collect()
 }
 
 /// The photo's band is that of its worst face; the order of the bands from best to worst is fixed here.
@@ -544,7 +548,7 @@ mod tests {
         let bytes = include_bytes!("../tests/pictures/astronaut.jpg");
         let config =
             PrepareConfig { input_px: 64, crop_margin: 1.3, whole: true, stability: false, limits: Limits::default() };
-        let mut finder = crate::face::SeetaFinder::new().expect("the built-in model");
+        let mut finder = crate::picture::face::SeetaFinder::new().expect("the built-in model");
         let mut report = prepare("a", bytes, &mut finder, &config).report;
         let face = |band, reason| Face { band, reason, ..report.faces[0].clone() };
         let unstable = face(Band::Inconclusive, Some(Reason::Unstable));

@@ -1,6 +1,9 @@
 //! The report: what grnet says about one photo. One JSON schema (`grnet.report/1`), written by serde from these types,
 //! used unchanged by the command line, the page and the extension.
 
+pub mod evidence;
+pub mod words;
+
 use serde::{Deserialize, Serialize};
 
 /// Value of [`Report::schema`].

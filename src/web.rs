@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use crate::backend::{AnyDetector, DeviceChoice};
+use crate::detector::{AnyDetector, DeviceChoice};
 use crate::detector::{PrepareConfig, Prepared, SelfCheck, prepare};
 use crate::error::{Error, ErrorKind};
-use crate::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
-use crate::face::SeetaFinder;
-use crate::photo::Rgb8;
+use crate::model::{ModelMeta, Thresholds};
+use crate::picture::Rgb8;
+use crate::picture::face::SeetaFinder;
+use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
 use crate::report::{ModelInfo, Report};
-use crate::weights::{ModelMeta, Thresholds};
 
 /// What this build computes on: one build a device, so that a page fetches only what it needs.
 const DEVICE: DeviceChoice = if cfg!(feature = "wgpu") { DeviceChoice::Gpu } else { DeviceChoice::Cpu };

@@ -8,13 +8,14 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use common::wait;
-use grnet::backend::Cpu;
 use grnet::detector::{Detector, prepare};
-use grnet::face::SeetaFinder;
-use grnet::mte::{GuidedFilterConfig, reference};
-use grnet::photo::{Limits, decode};
+use grnet::model::{Manifest, ModelMeta, Precision};
+use grnet::picture::face::SeetaFinder;
+use grnet::picture::{Limits, decode};
 use grnet::report::{Band, Reason, Report};
-use grnet::weights::{Manifest, ModelMeta, Precision, write_model};
+use grnet::train::backend::Cpu;
+use grnet::train::mte::{GuidedFilterConfig, reference};
+use grnet::train::nn::parameters::write_model;
 
 const ASTRONAUT: &[u8] = include_bytes!("pictures/astronaut.jpg");
 const COFFEE: &[u8] = include_bytes!("pictures/coffee.jpg");
@@ -132,7 +133,7 @@ fn a_photo_without_a_face_is_no_failure_and_a_small_face_is_named() {
 
     // The astronaut's face is 96 px wide at 512 px.
     let portrait = decode(ASTRONAUT, &Limits::default()).expect("the portrait").pixels;
-    let small = grnet::input::resize(&portrait, 280, 280).expect("smaller");
+    let small = grnet::picture::crop::resize(&portrait, 280, 280).expect("smaller");
     let picture = image::RgbImage::from_raw(280, 280, small.data).expect("a picture");
     let path = folder.join("small.png");
     picture.save(&path).expect("a PNG");
@@ -197,7 +198,7 @@ fn the_residual_is_that_of_the_reference() {
     let folder = folder("residual");
     let (photo, png) = (folder.join("photo.png"), folder.join("residual.png"));
     let pixels = decode(ASTRONAUT, &Limits::default()).expect("the portrait").pixels;
-    let part = grnet::input::resize(&pixels, 90, 70).expect("smaller");
+    let part = grnet::picture::crop::resize(&pixels, 90, 70).expect("smaller");
     image::RgbImage::from_raw(70, 90, part.data.clone()).expect("a picture").save(&photo).expect("a PNG");
     let options = ["--radius", "3", "--eps", "0.02", "--gain", "4"].map(Path::new);
     let output = grnet([Path::new("residual"), &photo, &png].into_iter().chain(options));
@@ -234,7 +235,7 @@ fn the_stability_check_is_in_the_report_and_turns_a_flipped_verdict_into_none() 
     assert!(report.settings.stability);
     let face = &report.faces[0];
     let stability = face.stability.as_ref().expect("a stability check");
-    assert_eq!(stability.scores.len(), grnet::stability::CHANGES.len());
+    assert_eq!(stability.scores.len(), grnet::picture::stability::CHANGES.len());
     let own = face.p_fake.expect("a score");
     assert!(stability.scores.iter().any(|score| score.p_fake != own), "changes that change nothing check nothing");
     assert_eq!(face.reason == Some(Reason::Unstable), stability.flipped);
@@ -291,9 +292,9 @@ fn evidence_is_written_and_a_kept_report_is_confirmed_by_its_photo_alone() {
     assert_eq!(output.status.code(), Some(1));
     let words = text(&output.stdout);
     assert!(words.contains("SHA-256 of the photo") && words.contains("number of faces"), "{words}");
-    let mut report = grnet::evidence::parse(&html).expect("the report in the page");
+    let mut report = grnet::report::evidence::parse(&html).expect("the report in the page");
     report.faces[0].p_fake = report.faces[0].p_fake.map(|p| p / 2.0);
-    write(folder.join("changed.json"), grnet::evidence::json(&report).expect("JSON").as_bytes());
+    write(folder.join("changed.json"), grnet::report::evidence::json(&report).expect("JSON").as_bytes());
     let output = verify(&folder.join("changed.json"), &photo);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout).lines().filter(|line| line.starts_with("face 1, p_fake")).count(), 1);

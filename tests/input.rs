@@ -3,9 +3,10 @@
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 use grnet::ErrorKind;
-use grnet::input::{IMAGENET_MEAN, IMAGENET_STD, batch_unit, crop_square, normalise, resize, whole_square};
-use grnet::photo::Rgb8;
+use grnet::picture::Rgb8;
+use grnet::picture::crop::{crop_square, resize, whole_square};
 use grnet::report::Bounds;
+use grnet::train::nn::input::{IMAGENET_MEAN, IMAGENET_STD, batch_unit, normalise};
 
 /// Every pixel differs from its neighbours.
 fn picture(height: usize, width: usize) -> Rgb8 {

@@ -4,8 +4,8 @@ mod common;
 
 use burn::tensor::{Tensor, TensorData};
 use common::{Fixture, assert_close, worst};
-use grnet::backend::Cpu;
-use grnet::mte::{GuideMode, GuidedFilterConfig, MteBackend, reference, residual};
+use grnet::train::backend::Cpu;
+use grnet::train::mte::{GuideMode, GuidedFilterConfig, MteBackend, reference, residual};
 
 /// f32 against f64 on the 0..1 scale.
 const RESIDUAL_TOLERANCE: f32 = 5e-6;
@@ -141,7 +141,7 @@ fn flipping_commutes_with_the_residual() {
 #[cfg(feature = "wgpu")]
 mod gpu {
     use super::*;
-    use grnet::backend::Gpu;
+    use grnet::train::backend::Gpu;
 
     #[test]
     #[ignore = "needs a GPU adapter"]
@@ -164,7 +164,7 @@ mod gpu {
 
 #[cfg(feature = "wgpu")]
 mod shader {
-    use grnet::mte::kernel::{Params, SOURCE};
+    use grnet::train::mte::kernel::{Params, SOURCE};
 
     #[test]
     fn shader_is_valid_and_its_params_match_the_rust_struct() {

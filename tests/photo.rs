@@ -4,10 +4,10 @@
 use std::io::Cursor;
 
 use grnet::ErrorKind;
-use grnet::face::{FaceFinder, FoundFace, SeetaFinder};
-use grnet::input;
-use grnet::photo::{Limits, Photo, Rgb8, decode};
-use grnet::quality;
+use grnet::picture::crop;
+use grnet::picture::face::{FaceFinder, FoundFace, SeetaFinder};
+use grnet::picture::quality;
+use grnet::picture::{Limits, Photo, Rgb8, decode};
 use grnet::report::Bounds;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
@@ -303,8 +303,8 @@ fn quality_is_read_from_the_tables_at_every_setting() {
 #[test]
 fn blur_lowers_sharpness_and_size_comes_from_the_box() {
     let sharp = rgb8(&rough_picture(128, 128));
-    let half = input::resize(&sharp, 32, 32).expect("smaller");
-    let blurred = input::resize(&half, 128, 128).expect("larger again");
+    let half = crop::resize(&sharp, 32, 32).expect("smaller");
+    let blurred = crop::resize(&half, 128, 128).expect("larger again");
     let bounds = Bounds { x: 0.0, y: 0.0, width: 90.4, height: 100.6 };
     let (sharp, blurred) = (quality::assess(&sharp, &bounds, Some(80)), quality::assess(&blurred, &bounds, None));
     assert!(sharp.sharpness > 20.0 * blurred.sharpness, "{} and {}", sharp.sharpness, blurred.sharpness);
@@ -347,7 +347,7 @@ fn the_astronaut_has_one_face_and_the_coffee_none() {
 #[test]
 fn faces_are_found_at_the_same_place_in_a_large_photo() {
     let portrait = read(ASTRONAUT).pixels;
-    let large = input::resize(&portrait, 3072, 3072).expect("larger");
+    let large = crop::resize(&portrait, 3072, 3072).expect("larger");
     let faces = find(&large);
     assert_eq!(faces.len(), 1, "{faces:?}");
     assert!(holds_nose(&faces[0], (ASTRONAUT_NOSE.0 * 6.0, ASTRONAUT_NOSE.1 * 6.0)), "{faces:?}");
@@ -356,7 +356,7 @@ fn faces_are_found_at_the_same_place_in_a_large_photo() {
 #[test]
 fn larger_faces_come_first() {
     let portrait = read(ASTRONAUT).pixels;
-    let small = input::resize(&portrait, 300, 300).expect("smaller");
+    let small = crop::resize(&portrait, 300, 300).expect("smaller");
     // Both portraits side by side on grey.
     let mut both = Rgb8::new(512, 900, vec![120; 512 * 900 * 3]).expect("a picture");
     for (picture, left) in [(&small, 0), (&portrait, 380)] {

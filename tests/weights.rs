@@ -6,15 +6,14 @@ use std::collections::HashMap;
 
 use common::{ModelManifest, assert_close, wait};
 use grnet::ErrorKind;
-use grnet::backend::Cpu;
 use grnet::detector::{Detector, prepare};
-use grnet::face::SeetaFinder;
-use grnet::gate::Gate;
-use grnet::nn::GrNet;
+use grnet::model::familiarity::Gate;
+use grnet::model::{Manifest, ModelFile, ModelMeta, Precision, Tensors};
+use grnet::picture::face::SeetaFinder;
 use grnet::report::{Band, Reason};
-use grnet::weights::{
-    Manifest, ModelFile, ModelMeta, Precision, Tensors, fill_module, load_trunk, read_module, write_model,
-};
+use grnet::train::backend::Cpu;
+use grnet::train::nn::GrNet;
+use grnet::train::nn::parameters::{fill_module, load_trunk, read_module, write_model};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 fn network(meta: &ModelMeta) -> GrNet<Cpu> {
@@ -194,10 +193,11 @@ fn manifest_tells_another_file_and_another_size() {
 #[test]
 fn trunk_loads_from_a_torchvision_state_dict_in_another_precision() {
     let manifest = ModelManifest::read("resnet18");
-    let source = fill_module(grnet::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &mut |name, shape| {
-        Ok(manifest.weights(&format!("net.{name}"), shape))
-    })
-    .unwrap();
+    let source =
+        fill_module(grnet::train::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &mut |name, shape| {
+            Ok(manifest.weights(&format!("net.{name}"), shape))
+        })
+        .unwrap();
     let mut stored = Vec::new();
     read_module(&source, &mut |name, shape, values| {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -208,7 +208,7 @@ fn trunk_loads_from_a_torchvision_state_dict_in_another_precision() {
     let load = |stored: &[(String, Vec<usize>, Vec<u8>)]| {
         let views = stored.iter().map(|(n, s, b)| (n.as_str(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
         let tensors = Tensors::parse(&safetensors::serialize(views, None).unwrap()).unwrap();
-        load_trunk(grnet::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &tensors)
+        load_trunk(grnet::train::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &tensors)
     };
     let mut tensors = 0;
     read_module(&load(&stored).unwrap(), &mut |name, shape, values| {

@@ -12,15 +12,15 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use walkdir::WalkDir;
 
-use crate::backend::{AnyDetector, DeviceChoice};
 use crate::cli::{self, DONE, Device, FAILED};
 use crate::detector::{self, PrepareConfig, Prepared};
+use crate::detector::{AnyDetector, DeviceChoice};
 use crate::error::{Error, ErrorKind, Result};
-use crate::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
-use crate::face::SeetaFinder;
-use crate::photo::Rgb8;
+use crate::picture::Rgb8;
+use crate::picture::face::SeetaFinder;
+use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
+use crate::report::words;
 use crate::report::{Band, Face, Reason, Report};
-use crate::words;
 
 /// Check photos: does a face in them show traces of generation or manipulation?
 ///

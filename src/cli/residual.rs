@@ -6,11 +6,12 @@ use burn::tensor::Tensor;
 use clap::{Args, ValueEnum};
 use image::{ImageFormat, RgbImage};
 
-use crate::backend::Cpu;
+use crate::cli;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mte::{self, GuideMode, GuidedFilterConfig};
-use crate::photo::{self, Limits, Rgb8};
-use crate::{cli, input};
+use crate::picture::{self, Limits, Rgb8};
+use crate::train::backend::Cpu;
+use crate::train::mte::{self, GuideMode, GuidedFilterConfig};
+use crate::train::nn::input;
 
 /// Write what the second stream sees: the guided residual of a picture, amplified for the eye.
 #[derive(Debug, Args)]
@@ -55,7 +56,7 @@ pub fn run(args: &ResidualArgs) -> Result<()> {
     if !(args.gain.is_finite() && args.gain > 0.0) {
         return Err(Error::new(ErrorKind::BadUsage, format!("expected a gain above 0, found {}", args.gain)));
     }
-    let picture = photo::decode(&cli::read(&args.input)?, &Limits::default())?.pixels;
+    let picture = picture::decode(&cli::read(&args.input)?, &Limits::default())?.pixels;
     let residual = amplified_residual(&picture, &config, args.gain)?;
     let (width, height) = (residual.width as u32, residual.height as u32);
     let buffer = RgbImage::from_raw(width, height, residual.data);

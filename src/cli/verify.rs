@@ -8,8 +8,8 @@ use clap::Args;
 use crate::cli::{self, DONE, Device, FAILED, detect};
 use crate::detector::{self, PrepareConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::evidence;
-use crate::face::SeetaFinder;
+use crate::picture::face::SeetaFinder;
+use crate::report::evidence;
 use crate::report::{Bounds, Face, Report};
 
 /// Compute a kept report anew from its photo, and say what differs.

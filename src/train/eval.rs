@@ -14,14 +14,15 @@ use super::examined::Examined;
 use super::metrics::{self, Confusion, Scored};
 use super::rng::{Stream, at, chance};
 use super::table::{Crop, FAKE, REAL, Row, UNKNOWN};
-use crate::backend::AnyDetector;
+use crate::detector::AnyDetector;
 use crate::detector::{self, PrepareConfig, Prepared};
-use crate::face::SeetaFinder;
-use crate::gate::Gate;
-use crate::photo::{self, Limits, Rgb8};
+use crate::model::Thresholds;
+use crate::model::familiarity::Gate;
+use crate::picture::face::SeetaFinder;
+use crate::picture::{self, Limits, Rgb8};
+use crate::report::evidence;
 use crate::report::{Band, Face, ModelInfo, Quality, Reason};
-use crate::weights::Thresholds;
-use crate::{Error, ErrorKind, Result, evidence};
+use crate::{Error, ErrorKind, Result};
 
 /// Value of [`Evaluation::schema`].
 pub const SCHEMA: &str = "grnet.eval/1";
@@ -123,7 +124,7 @@ pub fn degraded_file(bytes: &[u8], tier: Tier, odd: bool) -> Result<Vec<u8>> {
             None
         }
     };
-    let picture = plan.apply(&photo::decode(bytes, &Limits::default())?.pixels)?;
+    let picture = plan.apply(&picture::decode(bytes, &Limits::default())?.pixels)?;
     match encoding {
         Some(Step::Jpeg { quality, full_chroma }) => encode_jpeg(&picture, quality, full_chroma),
         Some(Step::Webp { quality }) => encode_webp(&picture, quality),
@@ -679,9 +680,9 @@ mod tests {
     #[test]
     fn degraded_files_are_files_again() {
         let data = (0..300 * 240 * 3).map(|i| (i % 253) as u8).collect();
-        let picture = crate::photo::Rgb8::new(300, 240, data).unwrap();
+        let picture = crate::picture::Rgb8::new(300, 240, data).unwrap();
         let file = encode_jpeg(&picture, 90, false).unwrap();
-        let read = |tier, odd| photo::decode(&degraded_file(&file, tier, odd).unwrap(), &Limits::default()).unwrap();
+        let read = |tier, odd| picture::decode(&degraded_file(&file, tier, odd).unwrap(), &Limits::default()).unwrap();
         assert_eq!(degraded_file(&file, Tier::Raw, false).unwrap(), file);
         let hard = read(Tier::Hard, false);
         assert_eq!((hard.format, hard.jpeg_quality, hard.pixels.height), ("jpeg", Some(40), 300));

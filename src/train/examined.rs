@@ -2,11 +2,12 @@
 //! same decoding, face finding and cropping.
 
 use super::system::{Competitor, SystemMeta, class_probabilities};
-use crate::backend::{AnyDetector, Cpu, DeviceChoice};
+use crate::detector::{AnyDetector, DeviceChoice};
 use crate::detector::{PrepareConfig, Prepared, band_of, summarise};
-use crate::input::CROP_MARGIN;
+use crate::model::{ModelFile, ModelMeta, Thresholds, sha256_hex};
+use crate::picture::crop::CROP_MARGIN;
 use crate::report::{ModelInfo, Reason, Report};
-use crate::weights::{ModelFile, ModelMeta, Thresholds, sha256_hex};
+use crate::train::backend::Cpu;
 use crate::{Error, ErrorKind, Result};
 
 /// Faces that go through a compared system together.

@@ -6,10 +6,11 @@ use pollster::block_on;
 
 use super::onnx::{ResidualPlace, write_onnx};
 use super::optim::blended;
-use crate::backend::Cpu;
 use crate::detector::Detector;
-use crate::nn::GrNet;
-use crate::weights::{ModelFile, ModelMeta, Precision, write_model};
+use crate::model::{ModelFile, ModelMeta, Precision};
+use crate::train::backend::Cpu;
+use crate::train::nn::GrNet;
+use crate::train::nn::parameters::write_model;
 use crate::{Error, ErrorKind, Result};
 
 /// Writes a model file; the known logits are those of the stored (rounded) weights on the CPU.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 
-use grnet::photo::Rgb8;
+use grnet::picture::Rgb8;
 use safetensors::{Dtype, SafeTensors};
 
 /// A fixture file: tensors widened to f32, by name.

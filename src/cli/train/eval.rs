@@ -7,8 +7,9 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
 use super::style;
-use crate::backend::{AnyDetector, DeviceChoice};
 use crate::cli::{self, Device};
+use crate::detector::{AnyDetector, DeviceChoice};
+use crate::model::{ModelFile, ModelMeta, Precision};
 use crate::train::calibrate;
 use crate::train::card;
 use crate::train::checkpoint::write_atomically;
@@ -19,7 +20,6 @@ use crate::train::export::convert;
 use crate::train::layout::{self, Dataset, Layout};
 use crate::train::plots;
 use crate::train::table::Split;
-use crate::weights::{ModelFile, ModelMeta, Precision};
 use crate::{Error, ErrorKind, Result};
 
 /// Options of `grnet eval`.

@@ -1,0 +1,16 @@
+//! Pictures as a person knows them: bytes, pixels, faces. No tensors here.
+
+pub mod crop;
+pub mod decode;
+pub mod encode;
+pub mod face;
+pub(crate) mod jpeg;
+pub mod provenance;
+pub mod quality;
+pub mod rgb8;
+pub mod stability;
+
+pub use decode::{Limits, Photo, decode};
+pub use encode::encode_jpeg;
+pub(crate) use jpeg::jpeg_segments;
+pub use rgb8::Rgb8;
