@@ -5,17 +5,11 @@
 //! An own decoder, because those to be had either decode some layouts to garbage without a word, or do not tell a whole
 //! picture from one of which half is made up. What the metadata of a file says is not read here.
 
-mod bits;
-mod idct;
-mod rows;
-mod scan;
-
-use bits::Huffman;
-use scan::{NATURAL, ScanHead, Store, Tables};
-
-use super::bad;
+use super::bits::{self, Huffman};
+use super::rows::Rows;
+use super::scan::{self, NATURAL, ScanHead, Store, Tables};
 use crate::error::Result;
-use rows::Rows;
+use crate::picture::decode::bad;
 
 const START_OF_IMAGE: u8 = 0xd8;
 const END_OF_IMAGE: u8 = 0xd9;
@@ -29,7 +23,7 @@ const MAX_SCANS: usize = 200;
 
 /// The colours that a file's samples stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Colours {
+pub(super) enum Colours {
     Grey,
     YCbCr,
     Rgb,
@@ -37,39 +31,39 @@ enum Colours {
     Ycck,
 }
 
-struct Component {
+pub(super) struct Component {
     id: u8,
     /// Blocks a unit, across and down.
-    h: usize,
-    v: usize,
+    pub(super) h: usize,
+    pub(super) v: usize,
     /// Which table of steps.
     table: usize,
     /// Blocks that the picture needs, without those that fill the last unit.
-    blocks_wide: usize,
-    blocks_high: usize,
+    pub(super) blocks_wide: usize,
+    pub(super) blocks_high: usize,
 }
 
 /// What the headers say of the picture.
-pub(super) struct Frame {
-    pub(super) height: usize,
-    pub(super) width: usize,
-    progressive: bool,
-    components: Vec<Component>,
-    colours: Colours,
-    h_max: usize,
-    v_max: usize,
-    units_wide: usize,
-    units_high: usize,
+pub(crate) struct Frame {
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(super) progressive: bool,
+    pub(super) components: Vec<Component>,
+    pub(super) colours: Colours,
+    pub(super) h_max: usize,
+    pub(super) v_max: usize,
+    pub(super) units_wide: usize,
+    pub(super) units_high: usize,
     /// Whether the first scan holds all components, so that a file that is not progressive needs no more scans.
     one_scan: bool,
 }
 
 /// What decoding found.
-pub(super) struct Outcome {
-    /// Rows from the top that are there and can be trusted; all of them in a whole file.
-    pub(super) rows: usize,
+pub(crate) struct Outcome {
+    /// Rows from the top, at full size, that are there and can be trusted; all of them in a whole file.
+    pub(crate) rows: usize,
     /// Whether the file ends with its end mark.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
 }
 
 impl Frame {
@@ -77,7 +71,7 @@ impl Frame {
     ///
     /// # Errors
     /// `BadImage` when they are broken, or of a kind that is not read; the message says which.
-    pub(super) fn read(bytes: &[u8]) -> Result<Frame> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Frame> {
         let mut adobe = None;
         let (mut jfif, mut frame) = (false, None::<Frame>);
         for segment in super::jpeg_segments(bytes) {
@@ -129,7 +123,9 @@ impl Frame {
         for &[id, sampling, table] in heads {
             let (h, v) = if count == 1 { (1, 1) } else { (usize::from(sampling >> 4), usize::from(sampling & 15)) };
             if !(1..=4).contains(&h) || !(1..=4).contains(&v) || table > 3 {
-                return Err(bad(format!("expected JPEG sampling of 1 to 4 and table 0 to 3, found {h} x {v}, {table}")));
+                return Err(bad(format!(
+                    "expected JPEG sampling of 1 to 4 and table 0 to 3, found {h} x {v}, {table}"
+                )));
             }
             components.push(Component { id, h, v, table: usize::from(table), blocks_wide: 0, blocks_high: 0 });
         }
@@ -167,17 +163,17 @@ impl Frame {
     }
 
     /// Bytes a pixel of the rows that [`Frame::decode`] gives: 1 is grey, 3 is R G B, 4 is C M Y K with 255 for no ink.
-    pub(super) fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         self.components.len()
     }
 
     /// Height and width at a size divided by `shrink`.
-    pub(super) fn size(&self, shrink: usize) -> (usize, usize) {
+    pub(crate) fn size(&self, shrink: usize) -> (usize, usize) {
         (self.height.div_ceil(shrink), self.width.div_ceil(shrink))
     }
 
     /// Bytes that decoding holds beside the pixels it gives: the coefficients of files that tell a block in several scans.
-    pub(super) fn scratch_bytes(&self) -> u64 {
+    pub(crate) fn scratch_bytes(&self) -> u64 {
         let units = self.units_wide as u64 * if self.one_scan { 1 } else { self.units_high as u64 };
         let blocks: u64 = self.components.iter().map(|c| (c.h * c.v) as u64).sum();
         units * blocks * 128
@@ -188,7 +184,7 @@ impl Frame {
     ///
     /// # Errors
     /// `BadImage` when the headers contradict the data. Data that is missing or damaged is no error.
-    pub(super) fn decode(&self, bytes: &[u8], shrink: usize, emit: &mut dyn FnMut(usize, &[u8])) -> Result<Outcome> {
+    pub(crate) fn decode(&self, bytes: &[u8], shrink: usize, emit: &mut dyn FnMut(usize, &[u8])) -> Result<Outcome> {
         let mut state = State::new(self);
         let mut store = Store::new(self, !self.one_scan);
         let mut rows = Rows::new(self, shrink);

@@ -19,12 +19,8 @@ impl Huffman {
     /// A table from how many codes of each length there are and the symbols in order of their codes; nothing when there
     /// are more codes than lengths allow.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
-        let mut table = Huffman {
-            lookup: vec![0; 1 << LOOKUP_BITS],
-            limits: [0; 17],
-            offsets: [0; 17],
-            symbols: symbols.to_vec(),
-        };
+        let mut table =
+            Huffman { lookup: vec![0; 1 << LOOKUP_BITS], limits: [0; 17], offsets: [0; 17], symbols: symbols.to_vec() };
         let (mut code, mut place) = (0u32, 0usize);
         for length in 1..=16u32 {
             let count = usize::from(counts[length as usize - 1]);

@@ -1,8 +1,9 @@
 //! Coefficients, a row of units at a time -> rows of pixels: transform, upsampling of the coarser components, colour. As
 //! libjpeg does it (`jdsample.c`, `jdcolor.c`). Rows come one unit late, because smooth upsampling looks at the next.
 
+use super::frame::{Colours, Frame};
+use super::idct;
 use super::scan::Store;
-use super::{Colours, Frame, idct};
 
 /// The samples of a component: those of one row of units, and one row above and one below.
 struct Strip {
@@ -118,7 +119,13 @@ fn upsample(strip: &Strip, unit: usize, y: usize, ratio: (usize, usize, usize, u
     // libjpeg smoothes no component that is narrower.
     let across = across && strip.real_width > 2;
     if (h_max == h || across) && down {
-        let other = if y % 2 == 1 { row(own + 1) } else if own == 0 { row(0) } else { strip.row(own - first) };
+        let other = if y % 2 == 1 {
+            row(own + 1)
+        } else if own == 0 {
+            row(0)
+        } else {
+            strip.row(own - first)
+        };
         let near = row(own);
         if across {
             double_both(&near[..strip.real_width], &other[..strip.real_width], line);
@@ -182,7 +189,8 @@ fn colour(colours: Colours, lines: &[Vec<u8>], width: usize, pixels: &mut [u8]) 
         (_, [y, cb, cr, k]) => {
             let pixels = pixels.as_chunks_mut::<4>().0.iter_mut();
             for ((((pixel, &y), &cb), &cr), &k) in pixels.zip(y).zip(cb).zip(cr).zip(k) {
-                let [c, m, y] = if colours == Colours::Ycck { rgb(y, cb, cr).map(|value| 255 - value) } else { [y, cb, cr] };
+                let [c, m, y] =
+                    if colours == Colours::Ycck { rgb(y, cb, cr).map(|value| 255 - value) } else { [y, cb, cr] };
                 *pixel = [c, m, y, k];
             }
         }

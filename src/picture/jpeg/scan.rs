@@ -2,7 +2,7 @@
 //! early, that does not end where it should, or that no encoder writes.
 
 use super::bits::{Bits, Huffman};
-use super::{Component, Frame};
+use super::frame::{Component, Frame};
 
 /// Unread bytes at the end of a scan that are put up with: some writers pad.
 const SPARE_BYTES: usize = 16;
@@ -212,7 +212,10 @@ impl Coder<'_> {
     /// Whether zero bits are how this scan tells flat areas, so that many of them are no hole.
     fn zeros_are_flat(&self) -> bool {
         let nothing = |table: &Option<Huffman>, end_of_band: bool| {
-            table.as_ref().and_then(Huffman::zero).is_some_and(|symbol| symbol == 0 || end_of_band && symbol & 15 == 0 && symbol < 0xf0)
+            table
+                .as_ref()
+                .and_then(Huffman::zero)
+                .is_some_and(|symbol| symbol == 0 || end_of_band && symbol & 15 == 0 && symbol < 0xf0)
         };
         let (first, last) = self.head.band;
         let refines_dc = self.head.approximation.0 > 0 && first == 0;
