@@ -12,7 +12,7 @@ use crate::model::{
     AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, ModelFile, ModelMeta, Thresholds, UntouchedOutcomes,
 };
 use crate::picture::crop::{self, MIN_FACE_PX};
-use crate::picture::face::FaceFinder;
+use crate::picture::face::{FaceFinder, FoundFace};
 use crate::picture::{self, Limits, Rgb8, planes, provenance, quality, stability};
 use crate::report::heat_map::place_scores;
 use crate::report::{
@@ -95,7 +95,7 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     report.file.width_px = photo.pixels.width as u32;
 
     let (mut crops, mut variants) = (Vec::new(), Vec::new());
-    for (bounds, crop) in faces_of(&photo.pixels, finder, config) {
+    for (bounds, found, crop) in faces_of(&photo.pixels, finder, config) {
         let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
         let small = quality.face_px < MIN_FACE_PX;
         let resized = if small { None } else { crop::resize(&crop, config.input_px, config.input_px).ok() };
@@ -109,6 +109,9 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         variants.push(changed);
         report.faces.push(Face {
             bounds,
+            points: found.map(|face| face.points),
+            tilt_degrees: found.map(|face| face.tilt_degrees),
+            turned_degrees: found.and_then(|face| face.turned_degrees()),
             quality,
             band: Band::NotAssessed,
             reason: Some(if small { Reason::TooSmall } else { Reason::TooDegraded }),
@@ -127,7 +130,12 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     Prepared { report, crops, variants, failure: None }
 }
 
-fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Vec<(crate::report::Bounds, Rgb8)> {
+/// Boxes, what the finder says of them, and upright crops.
+fn faces_of(
+    photo: &Rgb8,
+    finder: &mut dyn FaceFinder,
+    config: &PrepareConfig,
+) -> Vec<(crate::report::Bounds, Option<FoundFace>, Rgb8)> {
     if config.whole {
         let side = photo.height.min(photo.width) as f32;
         let bounds = crate::report::Bounds {
@@ -136,10 +144,10 @@ fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -
             width: side,
             height: side,
         };
-        return vec![(bounds, crop::whole_square(photo))];
+        return vec![(bounds, None, crop::whole_square(photo))];
     }
     let found = finder.find(photo);
-    found.into_iter().map(|face| (face.bounds, crop::crop_square(photo, &face.bounds, config.crop_margin))).collect()
+    found.into_iter().map(|face| (face.bounds, Some(face), face.upright_crop(photo, config.crop_margin))).collect()
 }
 
 /// The photo's band is that of its worst face; the order of the bands from best to worst is fixed here.
@@ -510,7 +518,7 @@ mod tests {
         let bytes = include_bytes!("../tests/pictures/astronaut.jpg");
         let config =
             PrepareConfig { input_px: 64, crop_margin: 1.3, whole: true, stability: false, limits: Limits::default() };
-        let mut finder = crate::picture::face::SeetaFinder::new().expect("the built-in model");
+        let mut finder = crate::picture::face::Finder::new().expect("the built-in model");
         let mut report = prepare("a", bytes, &mut finder, &config).report;
         let face = |band, reason| Face { band, reason, ..report.faces[0].clone() };
         let unstable = face(Band::Inconclusive, Some(Reason::Unstable));

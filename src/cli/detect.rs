@@ -16,7 +16,7 @@ use crate::cli::{self, DONE, Device, FAILED};
 use crate::detector::{self, Detector, DeviceChoice, PrepareConfig, Prepared, WhyNotGpu};
 use crate::error::{Error, ErrorKind, Result};
 use crate::picture::Rgb8;
-use crate::picture::face::SeetaFinder;
+use crate::picture::face::Finder;
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
 use crate::report::words;
 use crate::report::{Band, Face, Reason, Report};
@@ -215,7 +215,7 @@ fn for_each_prepared(
             let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
                 // A finder is not `Send`, hence one made on each thread.
-                let mut finder = SeetaFinder::new();
+                let mut finder = Finder::new();
                 while let Some((index, file)) = take(next, files) {
                     let prepared = match &mut finder {
                         Ok(finder) => Ok(prepare(file, finder, config)),
@@ -238,7 +238,7 @@ fn take<'a>(next: &AtomicUsize, files: &'a [PathBuf]) -> Option<(usize, &'a Path
     files.get(index).map(|file| (index, file))
 }
 
-fn prepare(file: &Path, finder: &mut SeetaFinder, config: &PrepareConfig) -> Prepared {
+fn prepare(file: &Path, finder: &mut Finder, config: &PrepareConfig) -> Prepared {
     let name = file.display().to_string();
     match cli::read(file) {
         Ok(bytes) => detector::prepare(&name, &bytes, finder, config),
