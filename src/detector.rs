@@ -12,7 +12,7 @@ use crate::model::{
     AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, ModelFile, ModelMeta, Thresholds, UntouchedOutcomes,
 };
 use crate::picture::crop::{self, MIN_FACE_PX};
-use crate::picture::face::FaceFinder;
+use crate::picture::face::{FaceFinder, FoundFace};
 use crate::picture::{self, Limits, Rgb8, planes, provenance, quality, stability};
 use crate::report::heat_map::place_scores;
 use crate::report::{
@@ -113,7 +113,7 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     report.file.notes = photo.notes.clone();
 
     let (mut crops, mut variants, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
-    for (bounds, crop) in faces_of(&photo.pixels, finder, config) {
+    for (bounds, found, crop) in faces_of(&photo.pixels, finder, config) {
         let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
         let small = quality.face_px < MIN_FACE_PX;
         let missing = photo.damage.is_some_and(|damage| !lies_in(&damage.part, &bounds, &photo.pixels, config));
@@ -129,6 +129,9 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         variants.push(changed);
         report.faces.push(Face {
             bounds: scaled(&bounds, photo.shrink),
+            points: found.map(|face| face.points.map(|point| point.map(|value| value * photo.shrink as f32))),
+            tilt_degrees: found.map(|face| face.tilt_degrees),
+            turned_degrees: found.and_then(|face| face.turned_degrees()),
             quality,
             band: Band::NotAssessed,
             reason: Some(match (missing, small) {
@@ -151,12 +154,17 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     Prepared { report, crops, variants, cuts, failure: None }
 }
 
-fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Vec<(Bounds, Rgb8)> {
+/// Boxes, what the finder says of them, and upright crops.
+fn faces_of(
+    photo: &Rgb8,
+    finder: &mut dyn FaceFinder,
+    config: &PrepareConfig,
+) -> Vec<(Bounds, Option<FoundFace>, Rgb8)> {
     if config.whole {
-        return vec![(crop::whole_bounds(photo), crop::whole_square(photo))];
+        return vec![(crop::whole_bounds(photo), None, crop::whole_square(photo))];
     }
     let found = finder.find(photo);
-    found.into_iter().map(|face| (face.bounds, crop::crop_square(photo, &face.bounds, config.crop_margin))).collect()
+    found.into_iter().map(|face| (face.bounds, Some(face), face.upright_crop(photo, config.crop_margin))).collect()
 }
 
 /// Whether all that is cut out for a face is there in a damaged picture.
@@ -578,7 +586,7 @@ mod tests {
     fn the_reason_of_the_photo_is_that_of_its_deciding_faces() {
         let bytes = include_bytes!("../tests/pictures/astronaut.jpg");
         let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
-        let mut finder = crate::picture::face::SeetaFinder::new().expect("the built-in model");
+        let mut finder = crate::picture::face::Finder::new().expect("the built-in model");
         let mut report = prepare("a", bytes, &mut finder, &config).report;
         let face = |band, reason| Face { band, reason, ..report.faces[0].clone() };
         let unstable = face(Band::Inconclusive, Some(Reason::Unstable));

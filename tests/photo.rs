@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use grnet::ErrorKind;
 use grnet::picture::crop;
-use grnet::picture::face::{FaceFinder, FoundFace, SeetaFinder};
+use grnet::picture::face::{FaceFinder, FoundFace, Finder};
 use grnet::picture::quality;
 use grnet::picture::{Limits, Photo, Rgb8, decode, decode_damaged};
 use grnet::report::{Bounds, FrameRead, Note};
@@ -730,7 +730,7 @@ fn sharpness_is_the_variance_of_the_laplacian() {
 }
 
 fn find(photo: &Rgb8) -> Vec<FoundFace> {
-    SeetaFinder::new().expect("the built-in model").find(photo)
+    Finder::new().expect("the built-in model").find(photo)
 }
 
 /// Where the astronaut's face is in her 512 x 512 portrait: between the eyes and the mouth, measured by eye.
@@ -797,7 +797,7 @@ fn nearly_all_faces_of_the_shared_pictures_are_found() {
         let columns: Vec<&str> = line.split(',').collect();
         sources.entry(columns[2]).or_default().push(columns[0]);
     }
-    let mut finder = SeetaFinder::new().expect("the built-in model");
+    let mut finder = Finder::new().expect("the built-in model");
     let (mut found, mut all, mut extra) = (0, 0, 0);
     for (source, paths) in sources {
         let (mut hits, mut more, mut elapsed_ms) = (0, 0, 0.0);
