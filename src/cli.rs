@@ -19,7 +19,7 @@ pub mod residual;
 pub mod train;
 pub mod verify;
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};

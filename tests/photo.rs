@@ -565,7 +565,7 @@ fn icc(primaries: [[f64; 3]; 3], curve: &[u8]) -> Vec<u8> {
     profile.extend((tags.len() as u32).to_be_bytes());
     let mut at = 132 + 12 * tags.len();
     for (name, data) in &tags {
-        profile.extend([*name, &(at as u32).to_be_bytes(), &(data.len() as u32).to_be_bytes()].concat());
+        profile.extend([&name[..], &(at as u32).to_be_bytes(), &(data.len() as u32).to_be_bytes()].concat());
         at += data.len();
     }
     tags.iter().for_each(|(_, data)| profile.extend(data));

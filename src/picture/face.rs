@@ -234,7 +234,7 @@ impl From<&Candidate> for FoundFace {
         // From the person's right to the left: by the eyes, and by the line from the eyes to the mouth turned by a
         // right angle, which is longer on faces seen from the side.
         let [x, y] = [points[1][0] - points[0][0] + down[1], points[1][1] - points[0][1] - down[0]];
-        let quarter_turns = match (x.abs() >= y.abs(), x > 0.0, y > 0.0) {
+        let quarter_turns: u8 = match (x.abs() >= y.abs(), x > 0.0, y > 0.0) {
             (true, true, _) => 0,
             (false, _, true) => 1,
             (true, false, _) => 2,
