@@ -198,8 +198,9 @@ extension_for() {
   cp "$from"/{background,engine,options,panel,popup}.js "$from"/{options,popup}.html "$from/extension.css" "$out/extension/"
   panel_page >"$out/extension/panel.html"
   cp "$from"/lib/*.js "$out/extension/lib/"
+  cp -R "$from/background" "$out/extension/"
   cp -R "$from/icons" "$out/extension/"
-  join_modules "$from"/lib/names.js "$from"/content/{candidates,pictures,badges,main}.js >"$out/extension/content.js"
+  join_modules "$from"/lib/names.js "$from"/content/{dom,candidates,addresses,sources,holdings,pictures,badges,follower,main}.js >"$out/extension/content.js"
   if [[ $1 == chromium ]]; then
     cp "$from"/{chromium,offscreen}.js "$from/offscreen.html" "$out/extension/"
     cp "$from/manifest.json" "$out/"
@@ -334,6 +335,9 @@ page_tests() {
     node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
 
+# What the extension sees of pages needs no wasm: its detector is played.
+scan_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/scan.e2e.mjs tests/js/played.e2e.mjs; }
+
 extension_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/extension.e2e.mjs; }
 
 # Chromium draws the pictures.
@@ -368,6 +372,7 @@ run_tests() {
   if [[ -n $BROWSER && -d node_modules ]]; then
     check "native program" cargo build "${NATIVE[@]}"
     suite "page, end to end" page_tests
+    suite "extension in Chromium, its detector played" scan_tests
     suite "extension in Chromium" extension_tests
     FIREFOX=$(find_firefox || { debian_install firefox-esr && find_firefox; } || true)
     if [[ -n $FIREFOX ]]; then

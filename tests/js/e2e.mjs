@@ -370,6 +370,8 @@ test('many photos: stopped and gone on with, sorted, chosen, saved as one file',
   await page.selectOption('#sort', 'name');
   assert.equal(await page.textContent('.tile .name >> nth=0'), 'photo-1.jpg');
   assert.equal((await report(page, 2)).file.name, 'photo-3.jpg');
+  // Its pictures for the eye are made when it is shown.
+  await page.waitForSelector('.card .evidence:not([hidden])');
   const { name, content } = await saved(page, '#keep-all');
   assert.equal(name, 'grnet-reports.json');
   assert.equal(JSON.parse(content).length, 8);
