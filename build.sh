@@ -16,7 +16,7 @@ TOOLS=$TARGET/tools
 SITE=dist/site
 EXTENSION=dist/extension # -chromium and -firefox
 NATIVE=(--locked --profile ci --features wgpu,train) # one native build for all tests and measurements
-BROWSER_BUILD=(--no-default-features) # one wasm for both devices
+BROWSER_BUILD=(--no-default-features --features wgpu) # one wasm for both devices
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "build.sh: $*"; exit 1; }

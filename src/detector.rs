@@ -12,11 +12,11 @@ use crate::model::{
     AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, ModelFile, ModelMeta, Thresholds, UntouchedOutcomes,
 };
 use crate::picture::crop::{self, MIN_FACE_PX};
-use crate::picture::face::FaceFinder;
+use crate::picture::face::{FaceFinder, FoundFace};
 use crate::picture::{self, Limits, Rgb8, planes, provenance, quality, stability};
 use crate::report::heat_map::place_scores;
 use crate::report::{
-    Band, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings, Votes,
+    Band, Bounds, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings, Votes,
 };
 
 /// Faces judged in one pass; more would only cost memory.
@@ -71,7 +71,7 @@ pub struct Prepared {
 }
 
 /// Decodes a photo, finds its faces, assesses their quality and cuts them out. A file that cannot be decoded becomes a
-/// report with the reason `unreadable`.
+/// report with the reason `unreadable`; of a damaged one those faces are judged that lie in the part that is there.
 pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Prepared {
     let started = now_ms();
     let mut report = Report {
@@ -93,10 +93,11 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         timings_ms: Timings::default(),
         checked_at: None,
     };
-    let photo = match picture::decode(bytes, &config.limits) {
+    let photo = match picture::decode_damaged(bytes, &config.limits) {
         Ok(photo) => photo,
         Err(error) => {
             report.reason = Some(Reason::Unreadable);
+            report.file.format = picture::foreign(bytes).map(|(format, _)| format.to_string());
             report.timings_ms.total_ms = now_ms() - started;
             let (crops, variants, cuts) = (Vec::new(), Vec::new(), Vec::new());
             return Prepared { report, crops, variants, cuts, failure: Some(error.full_message()) };
@@ -104,14 +105,19 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     };
     let decoded = now_ms();
     report.file.format = Some(photo.format.to_string());
-    report.file.height_px = photo.pixels.height as u32;
-    report.file.width_px = photo.pixels.width as u32;
+    report.file.height_px = photo.height_px;
+    report.file.width_px = photo.width_px;
+    report.file.present = photo.damage.map(|damage| damage.present);
+    report.file.frame = photo.frame;
+    report.file.shrunk_by = (photo.shrink > 1).then_some(photo.shrink as u32);
+    report.file.notes = photo.notes.clone();
 
     let (mut crops, mut variants, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
-    for (bounds, crop) in faces_of(&photo.pixels, finder, config) {
+    for (bounds, found, crop) in faces_of(&photo.pixels, finder, config) {
         let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
         let small = quality.face_px < MIN_FACE_PX;
-        let resized = if small { None } else { crop::resize(&crop, config.input_px, config.input_px).ok() };
+        let missing = photo.damage.is_some_and(|damage| !lies_in(&damage.part, &bounds, &photo.pixels, config));
+        let resized = if small || missing { None } else { crop::resize(&crop, config.input_px, config.input_px).ok() };
         let changed = if config.stability && resized.is_some() {
             // What cannot be changed is not checked, and the report shows no check.
             stability::variants(&crop, config.input_px).unwrap_or_default()
@@ -122,10 +128,17 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         crops.push(resized);
         variants.push(changed);
         report.faces.push(Face {
-            bounds,
+            bounds: scaled(&bounds, photo.shrink),
+            points: found.map(|face| face.points.map(|point| point.map(|value| value * photo.shrink as f32))),
+            tilt_degrees: found.map(|face| face.tilt_degrees),
+            turned_degrees: found.and_then(|face| face.turned_degrees()),
             quality,
             band: Band::NotAssessed,
-            reason: Some(if small { Reason::TooSmall } else { Reason::TooDegraded }),
+            reason: Some(match (missing, small) {
+                (true, _) => Reason::Damaged,
+                (_, true) => Reason::TooSmall,
+                _ => Reason::TooDegraded,
+            }),
             p_fake: None,
             votes: None,
             classes: None,
@@ -141,12 +154,36 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     Prepared { report, crops, variants, cuts, failure: None }
 }
 
-fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Vec<(crate::report::Bounds, Rgb8)> {
+/// Boxes, what the finder says of them, and upright crops.
+fn faces_of(
+    photo: &Rgb8,
+    finder: &mut dyn FaceFinder,
+    config: &PrepareConfig,
+) -> Vec<(Bounds, Option<FoundFace>, Rgb8)> {
     if config.whole {
-        return vec![(crop::whole_bounds(photo), crop::whole_square(photo))];
+        return vec![(crop::whole_bounds(photo), None, crop::whole_square(photo))];
     }
     let found = finder.find(photo);
-    found.into_iter().map(|face| (face.bounds, crop::crop_square(photo, &face.bounds, config.crop_margin))).collect()
+    found.into_iter().map(|face| (face.bounds, Some(face), face.upright_crop(photo, config.crop_margin))).collect()
+}
+
+/// Whether all that is cut out for a face is there in a damaged picture.
+fn lies_in(part: &Bounds, face: &Bounds, photo: &Rgb8, config: &PrepareConfig) -> bool {
+    let side = if config.whole { face.width } else { face.width.max(face.height) * config.crop_margin };
+    let inside = |start: f32, length: f32, part_start: f32, part_length: f32, picture: usize| {
+        let centre = start + length / 2.0;
+        // What reaches over the picture is filled in for every photo.
+        let (from, to) = ((centre - side / 2.0).max(0.0), (centre + side / 2.0).min(picture as f32));
+        from >= part_start && to <= part_start + part_length
+    };
+    inside(face.x, face.width, part.x, part.width, photo.width)
+        && inside(face.y, face.height, part.y, part.height, photo.height)
+}
+
+/// A box of a picture read at a part of its size, in pixels of the file.
+fn scaled(bounds: &Bounds, shrink: usize) -> Bounds {
+    let [x, y, width, height] = [bounds.x, bounds.y, bounds.width, bounds.height].map(|value| value * shrink as f32);
+    Bounds { x, y, width, height }
 }
 
 /// The photo's band is that of its worst face; the order of the bands from best to worst is fixed here.
@@ -162,6 +199,8 @@ pub(crate) fn summarise(report: &mut Report) {
     report.p_fake = report.faces.iter().filter_map(|face| face.p_fake).reduce(f32::max);
     report.reason = match (report.band, report.faces.first()) {
         (Band::NotAssessed, Some(largest)) => largest.reason,
+        // Where a part is missing, nobody knows what was there.
+        (Band::NotAssessed, None) if report.file.present.is_some() => Some(Reason::Damaged),
         (Band::NotAssessed, None) => Some(Reason::NoFace),
         (Band::Inconclusive, _) => {
             // Of several faces that decide the photo's band, one that says something keeps the reason away.
@@ -547,7 +586,7 @@ mod tests {
     fn the_reason_of_the_photo_is_that_of_its_deciding_faces() {
         let bytes = include_bytes!("../tests/pictures/astronaut.jpg");
         let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
-        let mut finder = crate::picture::face::SeetaFinder::new().expect("the built-in model");
+        let mut finder = crate::picture::face::Finder::new().expect("the built-in model");
         let mut report = prepare("a", bytes, &mut finder, &config).report;
         let face = |band, reason| Face { band, reason, ..report.faces[0].clone() };
         let unstable = face(Band::Inconclusive, Some(Reason::Unstable));

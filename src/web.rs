@@ -10,7 +10,7 @@ use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, SelfCheck
 use crate::error::{Error, ErrorKind};
 use crate::model::{ModelMeta, Thresholds};
 use crate::picture::Rgb8;
-use crate::picture::face::SeetaFinder;
+use crate::picture::face::Finder;
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
 use crate::report::{HeatMap, ModelInfo, Report};
 
@@ -18,7 +18,7 @@ use crate::report::{HeatMap, ModelInfo, Report};
 #[wasm_bindgen]
 pub struct Engine {
     detector: Detector,
-    finder: RefCell<SeetaFinder>,
+    finder: RefCell<Finder>,
     last: RefCell<Option<(Prepared, Report)>>,
 }
 
@@ -40,7 +40,7 @@ impl Engine {
             }
         };
         let detector = Detector::open(choice, &model).await.map_err(js_error)?;
-        let finder = SeetaFinder::new().map_err(js_error)?;
+        let finder = Finder::new().map_err(js_error)?;
         Ok(Engine { detector, finder: RefCell::new(finder), last: RefCell::new(None) })
     }
 

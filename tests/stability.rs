@@ -1,7 +1,7 @@
 //! A score that turns out to need it is looked at again: the same outcome as if that had been asked for at once.
 
 use grnet::detector::{Detector, PrepareConfig, prepare};
-use grnet::picture::face::SeetaFinder;
+use grnet::picture::face::Finder;
 use grnet::report::Report;
 use pollster::block_on;
 
@@ -9,7 +9,7 @@ use pollster::block_on;
 fn looking_again_finds_what_looking_at_once_does() {
     let model = std::fs::read("weights/grnet.safetensors").expect("the shipped model");
     let detector = Detector::on_cpu(&model).expect("a model");
-    let mut finder = SeetaFinder::new().expect("the built-in face finder");
+    let mut finder = Finder::new().expect("the built-in face finder");
     let photos = ["tests/pictures/astronaut.jpg", "www/gallery/forgery-1.jpg", "tests/pictures/coffee.jpg"];
     let mut checked = 0;
     for photo in photos {

@@ -9,7 +9,7 @@ use grnet::ErrorKind;
 use grnet::detector::{Detector, prepare};
 use grnet::model::familiarity::Gate;
 use grnet::model::{Manifest, ModelFile, ModelMeta, Precision};
-use grnet::picture::face::SeetaFinder;
+use grnet::picture::face::Finder;
 use grnet::report::{Band, Reason};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -52,7 +52,7 @@ fn smaller_precisions_are_smaller_and_close() {
 #[test]
 fn what_lies_beyond_the_gate_becomes_inconclusive_and_says_why() {
     let prepared = {
-        let mut finder = SeetaFinder::new().unwrap();
+        let mut finder = Finder::new().unwrap();
         let bytes = model_file(&meta(), Precision::F32).unwrap();
         let config = Detector::on_cpu(&bytes).unwrap().prepare_config();
         prepare("astronaut.jpg", include_bytes!("pictures/astronaut.jpg"), &mut finder, &config)

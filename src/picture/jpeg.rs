@@ -1,4 +1,12 @@
-//! The headers of a JPEG file, for whoever looks into them.
+//! JPEG: the headers of a file, for whoever looks into them, and below the decoder.
+
+mod bits;
+mod frame;
+mod idct;
+mod rows;
+mod scan;
+
+pub(crate) use frame::Frame;
 
 /// One segment of a JPEG file's headers.
 pub(crate) struct JpegSegment<'a> {

@@ -17,7 +17,7 @@ use super::table::{Crop, FAKE, REAL, Row, UNKNOWN};
 use crate::detector::{self, Detector, PrepareConfig, Prepared};
 use crate::model::Thresholds;
 use crate::model::familiarity::Gate;
-use crate::picture::face::SeetaFinder;
+use crate::picture::face::Finder;
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::evidence;
 use crate::report::{Band, Face, ModelInfo, Quality, Reason};
@@ -175,7 +175,7 @@ fn prepare_rows(
     config: &PrepareConfig,
     cropped: bool,
 ) -> Result<Vec<Prepared>> {
-    let prepared = tasks.par_iter().map_init(SeetaFinder::new, |finder, (row, tier)| {
+    let prepared = tasks.par_iter().map_init(Finder::new, |finder, (row, tier)| {
         let finder = finder.as_mut().map_err(|e| Error::new(ErrorKind::Internal, e.full_message()))?;
         let whole = cropped || rows[*row].crop == Crop::Whole;
         let config = PrepareConfig { whole, ..config.clone() };
@@ -189,7 +189,7 @@ fn prepare_row(
     row: &Row,
     index: usize,
     tier: Tier,
-    finder: &mut SeetaFinder,
+    finder: &mut Finder,
     config: &PrepareConfig,
 ) -> Prepared {
     let odd = chance(&mut at(0, Stream::Validation, tier.number(), index as u64), 0.5);
@@ -691,7 +691,7 @@ mod tests {
         let strip = crate::picture::Rgb8::new(66_000, 64, vec![90; 66_000 * 64 * 3]).unwrap();
         fs::write(folder.join("a1"), evidence::png(&strip).unwrap()).unwrap();
         let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
-        let prepare = |tier| prepare_row(&folder, &rows()[0], 0, tier, &mut SeetaFinder::new().unwrap(), &config);
+        let prepare = |tier| prepare_row(&folder, &rows()[0], 0, tier, &mut Finder::new().unwrap(), &config);
         assert!(prepare(Tier::Raw).crops[0].is_some());
         let failed = prepare(Tier::Hard);
         assert_eq!((failed.crops.len(), failed.report.reason), (0, Some(Reason::Unreadable)));

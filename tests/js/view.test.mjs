@@ -27,13 +27,29 @@ test('each band has its own title and a meaning', () => {
 
 test('each reason says why and what would help', () => {
   const seen = new Set();
-  for (const reason of ['no_face', 'too_small', 'too_degraded', 'unreadable']) {
+  for (const reason of ['no_face', 'too_small', 'too_degraded', 'unreadable', 'damaged']) {
     const { title, meaning, help } = view.verdict({ band: 'not_assessed', reason });
     assert.equal(title, 'Not assessed');
     assert.notEqual(help, '');
     seen.add(meaning);
   }
-  assert.equal(seen.size, 4);
+  assert.equal(seen.size, 5);
+});
+
+test('files of other kinds are called by their name, and what is not as usual in a file is told', () => {
+  const other = { band: 'not_assessed', reason: 'unreadable', file: { format: 'heic' } };
+  assert.equal(view.verdict(other, 'expected a JPEG').meaning, 'This is an HEIC photo, which cannot be checked.');
+  const judged = { band: 'likely_fake', reason: null, file: { format: 'jpeg', present: 0.618 } };
+  assert.match(view.verdict(judged).meaning, /61 % of the picture is there; only faces in that part are judged\.$/);
+  assert.deepEqual(view.fileNotes({ format: 'jpeg' }), []);
+  const notes = view.fileNotes({
+    present: 0.5,
+    frame: { number: 2, count: 9 },
+    shrunk_by: 2,
+    notes: ['no_end_mark', 'wrong_checksum', 'colour_profile', 'unread_profile', 'not_turned', 'one of a later version'],
+  });
+  assert.equal(notes.length, 8);
+  assert.equal(new Set(notes).size, 8);
 });
 
 test('an unreadable file is told with its cause', () => {

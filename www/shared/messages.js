@@ -23,7 +23,7 @@ export const REPORT_SCHEMA = 'grnet.report/1';
  * @typedef {'no_webgpu' | 'no_adapter' | 'software_adapter' | 'gpu_failed' | 'self_check_failed' | 'gpu_lost'} Note
  */
 /** @typedef {'likely_fake' | 'inconclusive' | 'no_signs_found' | 'not_assessed'} Band */
-/** @typedef {'no_face' | 'too_small' | 'too_degraded' | 'unreadable' | 'unstable' | 'unfamiliar'} Reason */
+/** @typedef {'no_face' | 'too_small' | 'too_degraded' | 'unreadable' | 'damaged' | 'unstable' | 'unfamiliar'} Reason */
 /** @typedef {{x: number, y: number, width: number, height: number}} Bounds In pixels of the upright photo. */
 /** @typedef {{face_px: number, jpeg_quality: number | null, sharpness: number}} Quality */
 /** @typedef {{spatial: number, residual: number}} Votes */
@@ -39,8 +39,14 @@ export const REPORT_SCHEMA = 'grnet.report/1';
 /** @typedef {'c2pa' | 'digital_source_type' | 'generator' | 'camera_make' | 'camera_model' | 'software'} MarkKind */
 /** @typedef {{kind: MarkKind, value: string, place: string, detail: string | null}} Mark */
 /**
+ * How a file was read, where that is not as usual.
+ * @typedef {'no_end_mark' | 'wrong_checksum' | 'colour_profile' | 'unread_profile' | 'not_turned'} FileNote
+ */
+/**
+ * `present`: the share of a damaged picture that is there. `shrunk_by`: what the sides of a very large one were divided by.
  * @typedef {{name: string, size_bytes: number, sha256: string, format: string | null, height_px: number,
- *   width_px: number}} FileInfo
+ *   width_px: number, present?: number, frame?: {number: number, count: number}, shrunk_by?: number,
+ *   notes?: FileNote[]}} FileInfo
  */
 /** @typedef {{id: string, name: string, input_px: number}} ModelInfo */
 /** @typedef {{decode_ms: number, faces_ms: number, network_ms: number, total_ms: number}} Timings */
