@@ -24,6 +24,7 @@ pub mod export;
 pub mod forge;
 pub mod guided;
 pub mod layout;
+pub mod ledger;
 pub mod metrics;
 pub mod mte;
 pub mod nn;
