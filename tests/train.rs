@@ -23,7 +23,7 @@ use grnet::train::nn::resnet::ResNet18;
 use grnet::train::optim::Adam;
 use grnet::train::pack::Pack;
 use grnet::train::prepare::{PrepareConfig, prepare};
-use grnet::train::reconstruct::{self, Length, Maker, Plan, Rising, Taef2, reconstruct};
+use grnet::train::reconstruct::{self, Alignment, Length, Maker, Plan, Rising, Taef2, reconstruct};
 use grnet::train::run::{Ending, Event, Inputs, RunFolder, train};
 use grnet::train::start::Start;
 use grnet::train::system::started;
@@ -300,7 +300,8 @@ fn a_missing_pack_and_a_missing_checkpoint_are_named() {
 
 fn plan(makers: &[Maker]) -> Plan {
     let length = Length { minutes: 1e6, steps: 2 };
-    Plan { makers: makers.to_vec(), sources: vec![], per_source: 4, partial: 0.5, length, seed: 1 }
+    let alignment = Alignment { compress: 1.0, ..Alignment::NONE };
+    Plan { makers: makers.to_vec(), sources: vec![], per_source: 4, partial: 0.5, alignment, length, seed: 1 }
 }
 
 /// Rebuilds on the CPU; stops at the given event.
@@ -372,6 +373,8 @@ fn a_stopped_reconstruction_leaves_no_pack_and_bad_plans_are_named() {
     assert_eq!(error(plan(&[])).kind(), ErrorKind::BadUsage);
     for partial in [-0.1, 1.1, f32::NAN] {
         assert_eq!(error(Plan { partial, ..plan(&own) }).kind(), ErrorKind::BadUsage);
+        let alignment = Alignment { pixels: partial, ..Alignment::NONE };
+        assert_eq!(error(Plan { alignment, ..plan(&own) }).kind(), ErrorKind::BadUsage);
     }
     for length in [Length { minutes: f64::NAN, steps: 1 }, Length { minutes: 1.0, steps: 0 }] {
         assert_eq!(error(Plan { length, ..plan(&own) }).kind(), ErrorKind::BadUsage);
