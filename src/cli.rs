@@ -19,7 +19,7 @@ pub mod residual;
 pub mod train;
 pub mod verify;
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,8 +62,6 @@ pub enum Device {
     Cpu,
     /// Any GPU through WebGPU (Vulkan, Metal, DX12)
     Gpu,
-    /// An NVIDIA GPU
-    Cuda,
 }
 
 impl From<Device> for DeviceChoice {
@@ -72,7 +70,6 @@ impl From<Device> for DeviceChoice {
             Device::Auto => DeviceChoice::Auto,
             Device::Cpu => DeviceChoice::Cpu,
             Device::Gpu => DeviceChoice::Gpu,
-            Device::Cuda => DeviceChoice::Cuda,
         }
     }
 }

@@ -17,4 +17,4 @@ pub use decode::{Damage, Limits, Photo, decode, decode_damaged};
 pub(crate) use decode::{declared_pixels, is_read};
 pub use encode::encode_jpeg;
 pub(crate) use jpeg::jpeg_segments;
-pub use rgb8::Rgb8;
+pub use rgb8::{Rgb8, planes};

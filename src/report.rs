@@ -2,6 +2,7 @@
 //! used unchanged by the command line, the page and the extension.
 
 pub mod evidence;
+pub mod heat_map;
 pub mod words;
 
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! The `grnet` program as its users meet it: exit codes, reports, messages. The model is one with fresh weights, made
-//! here: what it says of a face means nothing, but the library must say the same.
+//! The `grnet` program as its users meet it: exit codes, reports, messages. The model is one with weights made by a
+//! rule: what it says of a face means nothing, but the library must say the same.
 
 mod common;
 
@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use common::wait;
+use common::{model_file, wait};
 use grnet::detector::{Detector, prepare};
+use grnet::infer::architecture::GuidedFilterConfig;
+use grnet::infer::reference;
 use grnet::model::{Manifest, ModelMeta, Precision};
 use grnet::picture::face::SeetaFinder;
 use grnet::picture::{Limits, decode};
 use grnet::report::{Band, Reason, Report};
-use grnet::train::backend::Cpu;
-use grnet::train::mte::{GuidedFilterConfig, reference};
-use grnet::train::nn::parameters::write_model;
 
 const ASTRONAUT: &[u8] = include_bytes!("pictures/astronaut.jpg");
 const COFFEE: &[u8] = include_bytes!("pictures/coffee.jpg");
@@ -34,14 +33,13 @@ fn write(path: impl AsRef<Path>, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("a test file can be written");
 }
 
-/// A model file with fresh weights.
+/// A model file with weights made by a rule.
 fn model() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
     MODEL.get_or_init(|| {
         let path = folder("model").join("fresh.safetensors");
         let meta = ModelMeta { name: "fresh".to_string(), ..ModelMeta::default() };
-        let network = meta.network.init::<Cpu>(&Default::default());
-        write(&path, &write_model(&network, &meta, Precision::Int8).expect("a model can be written"));
+        write(&path, &model_file(&meta, Precision::Int8).expect("a model can be written"));
         path
     })
 }
@@ -73,7 +71,7 @@ fn one_photo_gives_the_report_of_the_library() {
     let [found] = &reports(&output)[..] else { panic!("one report expected: {}", text(&output.stdout)) };
 
     let bytes = std::fs::read(model()).expect("the model");
-    let detector = Detector::<Cpu>::load(&bytes, Default::default(), "cpu").expect("a detector");
+    let detector = Detector::on_cpu(&bytes).expect("a detector");
     let mut finder = SeetaFinder::new().expect("a finder");
     let prepared = prepare(&photo.display().to_string(), ASTRONAUT, &mut finder, &detector.prepare_config());
     let mut expected = wait(detector.judge(&prepared)).expect("a report");

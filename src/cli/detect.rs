@@ -15,8 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use walkdir::WalkDir;
 
 use crate::cli::{self, DONE, Device, FAILED};
-use crate::detector::{self, PrepareConfig, Prepared};
-use crate::detector::{AnyDetector, DeviceChoice};
+use crate::detector::{self, Detector, DeviceChoice, PrepareConfig, Prepared, WhyNotGpu};
 use crate::error::{Error, ErrorKind, Result};
 use crate::picture::face::SeetaFinder;
 use crate::picture::{self, Rgb8};
@@ -121,36 +120,22 @@ pub fn run(args: &DetectArgs) -> Result<u8> {
     Ok(if counts.unreadable + counts.damaged + unsearched > 0 { FAILED } else { DONE })
 }
 
-/// Opens the detector; a GPU that computes wrongly is left for the CPU when the choice was ours, and refused otherwise.
+/// Opens the detector, and says so where a GPU was left for the CPU.
 ///
 /// # Errors
-/// As [`AnyDetector::open`]; `GpuLost` for a GPU that was asked for and computes wrongly.
-pub async fn open(choice: DeviceChoice, model: &[u8]) -> Result<AnyDetector> {
-    let detector = AnyDetector::open(choice, model).await?;
-    if matches!(detector, AnyDetector::Cpu(_)) {
-        return Ok(detector);
+/// As [`Detector::open`].
+pub async fn open(choice: DeviceChoice, model: &[u8]) -> Result<Detector> {
+    let detector = Detector::open(choice, model).await?;
+    if let Some((WhyNotGpu::Failed | WhyNotGpu::WrongAnswers, message)) = detector.why_not_gpu() {
+        tell!("grnet: {message}; computing on the CPU");
     }
-    let check = detector.self_check().await?;
-    if check.ok {
-        return Ok(detector);
-    }
-    let message = format!(
-        "{} computes wrongly: the known residual is off by {}, the known scores by {}",
-        detector.backend(),
-        check.filter_max_abs,
-        check.network_max_abs
-    );
-    if choice != DeviceChoice::Auto {
-        return Err(Error::new(ErrorKind::GpuLost, message));
-    }
-    tell!("grnet: {message}; computing on the CPU");
-    AnyDetector::open(DeviceChoice::Cpu, model).await
+    Ok(detector)
 }
 
 /// Writes the files of `--html` and `--map` for one photo.
 fn write_evidence(
     args: &DetectArgs,
-    detector: &AnyDetector,
+    detector: &Detector,
     prepared: &Prepared,
     report: &Report,
     names: &mut HashSet<String>,
@@ -200,7 +185,7 @@ fn evidence_name(photo: &str, sha256: &str, given: &mut HashSet<String>) -> Stri
     fresh.unwrap_or(name)
 }
 
-async fn face_pictures(detector: &AnyDetector, face: &Face, crop: &Rgb8) -> Result<FacePictures> {
+async fn face_pictures(detector: &Detector, face: &Face, crop: &Rgb8) -> Result<FacePictures> {
     let residual = detector.residual_picture(crop, RESIDUAL_GAIN).await?;
     let heat = face.map.as_ref().map_or_else(|| crop.clone(), |map| evidence::overlay(crop, map, HEAT_OPACITY));
     Ok(FacePictures { photo: crop.clone(), residual, heat })

@@ -3,7 +3,7 @@
 //! A `.safetensors` file with torchvision-like names; its `__metadata__` holds one JSON document under `grnet`
 //! ([`ModelMeta`]). Tensors are f32, f16, or int8 per output channel (`NAME` as i8 and `NAME.scale` as f32).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -12,6 +12,7 @@ use super::manifest::sha256_hex;
 use super::meta::ModelMeta;
 use super::{bad, quantise};
 use crate::error::{Error, ErrorKind, Result};
+use crate::infer::Network;
 
 /// Key of the JSON document in the file's `__metadata__`.
 const METADATA_KEY: &str = "grnet";
@@ -38,7 +39,7 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// Reads a model file and checks its metadata; tensors are checked by whoever takes them.
+    /// Reads a model file and checks its metadata; tensors are checked by [`ModelFile::network`].
     ///
     /// # Errors
     /// [`ErrorKind::BadWeights`], naming what was expected and what was found.
@@ -56,6 +57,22 @@ impl ModelFile {
     /// Whether a file says that it is a model file, whatever else may be wrong with it.
     pub fn is_model(bytes: &[u8]) -> bool {
         model_document(bytes).is_ok_and(|document| document.is_some())
+    }
+
+    /// The network, as engines take it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadWeights`] for a missing, misshapen or unexpected tensor, or one with values that are not finite.
+    pub fn network(&self) -> Result<Network> {
+        let mut used = BTreeSet::new();
+        let network = Network::new(&self.meta.network, &self.meta.mte, &mut |name, shape| {
+            used.insert(name.to_string());
+            self.tensors.get(name, shape)
+        })?;
+        match self.tensors.shapes().find(|(name, _)| !used.contains(*name)) {
+            Some((name, _)) => Err(bad(format!("unexpected tensor {name}"))),
+            None => Ok(network),
+        }
     }
 
     /// The tensors as they were found.

@@ -17,7 +17,7 @@ export const NETWORK = 'network';
 export const REPORT_SCHEMA = 'grnet.report/1';
 
 /** @typedef {'auto' | 'gpu' | 'cpu'} Preference What the user asks to compute on. */
-/** @typedef {'gpu' | 'cpu'} Build Which of the two wasm builds runs. */
+/** @typedef {'gpu' | 'cpu'} Build What computes. */
 /**
  * Why the CPU computes although the GPU was wanted.
  * @typedef {'no_webgpu' | 'no_adapter' | 'software_adapter' | 'gpu_failed' | 'self_check_failed' | 'gpu_lost'} Note
@@ -65,7 +65,7 @@ export const REPORT_SCHEMA = 'grnet.report/1';
  * `failure`: why the file could not be read. `evidence`: one entry a face, null where it was not judged.
  * @typedef {{report: Report, failure: string | null, evidence: (Evidence | null)[]}} Assessment
  */
-/** @typedef {{ok: boolean, filter_max_abs: number, network_max_abs: number, message: string}} SelfCheck */
+/** @typedef {{ok: boolean, filter_max_abs: number, network_max_abs: number}} SelfCheck */
 /** @typedef {{likely_fake: number, auto_scan: number, no_signs: number}} Thresholds Where the bands begin. */
 /** @typedef {{licence: string, training: Record<string, string>}} Origin Where the weights come from. */
 /**

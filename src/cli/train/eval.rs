@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 
 use super::style;
 use crate::cli::{self, Device};
-use crate::detector::{AnyDetector, DeviceChoice};
+use crate::detector::{Detector, DeviceChoice};
 use crate::model::{ModelFile, ModelMeta, Precision};
 use crate::report::words;
 use crate::train::calibrate;
@@ -183,7 +183,7 @@ const CALIBRATION_TIERS: [Tier; 4] = [Tier::Raw, Tier::Web, Tier::Hard, Tier::Av
 pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<ModelMeta> {
     let data = rows_of(table, Some(per_source), |split| split == Split::Val)?;
     let plain = convert(model, Precision::F32, |meta| meta.calibration = ModelMeta::default().calibration)?;
-    let detector = pollster::block_on(AnyDetector::open(DeviceChoice::Cpu, &plain))?;
+    let detector = pollster::block_on(Detector::open(DeviceChoice::Cpu, &plain))?;
     let judged = judge_with_bar(&data, &detector, &CALIBRATION_TIERS, false)?;
     let samples = calibrate::samples(&data.rows, &judged);
     // Degraded pictures are familiar ones: the smallest and the most compressed, beside those that are neither.

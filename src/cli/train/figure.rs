@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Subcommand};
 
+use crate::infer::architecture::GuidedFilterConfig;
 use crate::picture::crop::{CROP_MARGIN, crop_square, whole_square};
 use crate::picture::face::{FaceFinder, SeetaFinder};
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::evidence::{RESIDUAL_GAIN, png};
 use crate::train::backend::{TrainDevice, TrainJob, train_on};
 use crate::train::compare::{Kept, kept_models};
-use crate::train::mte::GuidedFilterConfig;
 use crate::train::nn::residuals::highpass::Kernel;
 use crate::train::picture_grid::{self, Look};
 use crate::train::system::System;
