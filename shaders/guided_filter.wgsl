@@ -1,7 +1,7 @@
 // Guided residual |I - q|, q the self-guided filter of He et al.: per channel a = var / (var + eps), b = (1 - a) mean,
 // or with the 3x3 covariance of all channels; q = mean(a) I + mean(b). Intensities on 0..1, eps in squared intensity.
 // Border: the window is clipped and divided by its true pixel count.
-// Twins: src/mte/reference.rs (f64, the specification), src/mte/tensor.rs (burn operations). Bound by src/mte/kernel.rs.
+// Twins: src/train/mte/reference.rs (f64, the specification), src/train/mte/tensor.rs (burn operations). Bound by src/train/mte/kernel.rs.
 //
 // One file, five passes, planes laid out [image][plane][y][x]:
 //   moments       I            -> means-to-be: I and I I (6 planes), or I and all products (9 planes)

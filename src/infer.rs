@@ -10,6 +10,7 @@ pub mod gpu;
 mod network;
 pub mod plan;
 pub mod reference;
+pub mod self_check;
 
 use crate::error::{Error, ErrorKind, Result};
 pub use network::{Block, Conv, Linear, Network, Trunk};

@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod augment;
+pub mod backend;
 pub mod batch;
 pub mod calibrate;
 pub mod card;
@@ -24,6 +25,8 @@ pub mod forge;
 pub mod guided;
 pub mod layout;
 pub mod metrics;
+pub mod mte;
+pub mod nn;
 pub mod onnx;
 pub mod optim;
 pub mod pack;

@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError};
 
 use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
-use grnet::backend::{Cpu, DeviceChoice};
-use grnet::input::{resize, whole_square};
-use grnet::photo::{Limits, decode};
+use grnet::detector::DeviceChoice;
+use grnet::picture::crop::{resize, whole_square};
+use grnet::picture::{Limits, decode};
 use grnet::report::Reason;
+use grnet::train::backend::Cpu;
 use grnet::train::compare::{
     Budget, Entrant, Inputs, Kept, Outcome, Protocol, Setting, Task, earlier_outcome, kept_models, page, run, tables,
 };
@@ -33,7 +34,7 @@ fn make_pack(name: &str) -> PathBuf {
     for index in 0..36usize {
         let (label, generator, grey) = [(0, "", 130.0), (1, "a", 40.0), (1, "b", 220.0)][index % 3];
         let pixel = |i: usize| (grey + 20.0 * ((i * (index + 3)) as f32 * 0.37).sin()) as u8;
-        let picture = grnet::photo::Rgb8::new(72, 72, (0..72 * 72 * 3).map(pixel).collect()).unwrap();
+        let picture = grnet::picture::Rgb8::new(72, 72, (0..72 * 72 * 3).map(pixel).collect()).unwrap();
         std::fs::write(folder.join(format!("{index}.jpg")), encode_jpeg(&picture, 95, true).unwrap()).unwrap();
         let split = ["train", "train", "val", "test"][index / 9];
         table += &format!("{index}.jpg,{label},s{},{generator},g{index},{split},whole\n", index % 3);
@@ -204,7 +205,7 @@ fn a_kept_model_is_shown_and_examined() {
     assert!((judged[0].p_fake.unwrap() - p_fake).abs() < 1e-6);
     assert_eq!((judged[1].p_fake, judged[1].reason), (None, Some(Reason::Unreadable)));
     let refused = |choice, bytes: &[u8]| examined::open(choice, bytes).map(|_| ()).unwrap_err().kind();
-    assert_eq!(refused(DeviceChoice::Cuda, &kept[0].bytes), ErrorKind::Unsupported);
+    assert_eq!(refused(DeviceChoice::Gpu, &kept[0].bytes), ErrorKind::Unsupported);
     assert_eq!(refused(DeviceChoice::Cpu, b"nothing"), ErrorKind::BadWeights);
 }
 

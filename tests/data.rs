@@ -24,7 +24,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn write_picture(path: &Path, side: usize, seed: usize) {
     let data = (0..side * side * 3).map(|i| ((i * (seed + 7)) % 251) as u8).collect();
-    let picture = grnet::photo::Rgb8::new(side, side, data).unwrap();
+    let picture = grnet::picture::Rgb8::new(side, side, data).unwrap();
     std::fs::write(path, encode_jpeg(&picture, 90, false).unwrap()).unwrap();
 }
 
@@ -295,9 +295,9 @@ fn near_duplicates_go_the_training_row_first_and_lookalike_hashes_stay() {
     let smooth = |shift: usize, invert: bool| {
         let value = move |i: usize| ((i / 3 % 96 + i / 3 / 96 + shift) % 192) as u8;
         let data = (0..96 * 96 * 3).map(|i| if invert { 255 - value(i) } else { value(i) }).collect();
-        grnet::photo::Rgb8::new(96, 96, data).unwrap()
+        grnet::picture::Rgb8::new(96, 96, data).unwrap()
     };
-    let write = |name: &str, picture: &grnet::photo::Rgb8, quality| {
+    let write = |name: &str, picture: &grnet::picture::Rgb8, quality| {
         std::fs::write(folder.join(name), encode_jpeg(picture, quality, false).unwrap()).unwrap();
     };
     write("a.jpg", &smooth(0, false), 95);

@@ -10,13 +10,14 @@ use std::sync::OnceLock;
 
 use burn::tensor::Tensor;
 use common::{ModelManifest, image_u8, pictures, worst};
-use grnet::backend::Cpu;
-use grnet::input::{batch_unit, normalise};
-use grnet::mte::{GuideMode, GuidedFilterConfig, tensor::residual};
-use grnet::nn::afm::{AttentionForm, Fusion};
-use grnet::nn::{GrNet, GrNetConfig};
+use grnet::infer::architecture::{AttentionForm, Fusion, GrNetConfig, GuideMode, GuidedFilterConfig};
+use grnet::model::ModelMeta;
+use grnet::train::backend::Cpu;
+use grnet::train::mte::tensor::residual;
+use grnet::train::nn::GrNet;
+use grnet::train::nn::input::{batch_unit, normalise};
+use grnet::train::nn::parameters::{fill_module, read_module};
 use grnet::train::onnx::{ResidualPlace, write_onnx};
-use grnet::weights::{ModelMeta, fill_module, read_module};
 
 /// Largest difference of a logit, in shares of the largest logit where that is above one.
 const TOLERANCE: f32 = 1e-4;

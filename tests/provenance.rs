@@ -1,7 +1,7 @@
 //! What a file says about itself is read inside its structures alone, and hostile bytes do no harm. All files are made
 //! here, byte by byte.
 
-use grnet::provenance::read;
+use grnet::picture::provenance::read;
 use grnet::report::{Mark, MarkKind};
 
 const ASTRONAUT: &[u8] = include_bytes!("pictures/astronaut.jpg");

@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
-use grnet::backend::Cpu;
-use grnet::nn::recipe::Scheme;
-use grnet::nn::resnet::ResNet18;
+use grnet::model::{ModelFile, Precision};
+use grnet::train::backend::Cpu;
 use grnet::train::classes::Task;
 use grnet::train::config::{LearnConfig, TrainConfig};
 use grnet::train::degrade::encode_jpeg;
 use grnet::train::export::{convert, finish_model, mixed};
 use grnet::train::layout::{self, Layout};
+use grnet::train::nn::parameters::read_module;
+use grnet::train::nn::recipe::Scheme;
+use grnet::train::nn::resnet::ResNet18;
 use grnet::train::optim::Adam;
 use grnet::train::pack::Pack;
 use grnet::train::prepare::{PrepareConfig, prepare};
@@ -25,7 +27,6 @@ use grnet::train::reconstruct::{self, Length, Maker, Plan, Rising, Taef2, recons
 use grnet::train::run::{Ending, Event, Inputs, RunFolder, train};
 use grnet::train::start::Start;
 use grnet::train::system::started;
-use grnet::weights::{ModelFile, Precision, read_module};
 
 /// A fresh folder of a test.
 fn folder(name: &str) -> PathBuf {
@@ -49,7 +50,7 @@ fn make_pack(folder: &Path, classes: &[usize]) -> PathBuf {
             let checker = if fake == 1 && (row + column).is_multiple_of(2) { 20.0 } else { 0.0 };
             (128.0 + 80.0 * wave + checker) as u8
         };
-        let picture = grnet::photo::Rgb8::new(80, 80, (0..80 * 80 * 3).map(pixel).collect()).unwrap();
+        let picture = grnet::picture::Rgb8::new(80, 80, (0..80 * 80 * 3).map(pixel).collect()).unwrap();
         std::fs::write(folder.join(format!("{index}.jpg")), encode_jpeg(&picture, 95, true).unwrap()).unwrap();
         let split = if index < 12 { "train" } else { "val" };
         let generator = ["", "gan", "", "swap"][index % 4];
@@ -150,7 +151,7 @@ fn a_model_can_be_the_start_of_another_run(model: &[u8], pack: &Path, folder: &P
     let read = |bytes: &[u8]| {
         let file = ModelFile::parse(bytes).unwrap();
         let mut weights = Vec::new();
-        read_module(&file.network::<Cpu>(&Default::default()).unwrap(), &mut |name, _, values| {
+        read_module(&file.module::<Cpu>(&Default::default()).unwrap(), &mut |name, _, values| {
             if !name.contains("running_") {
                 weights.extend(values);
             }
@@ -181,7 +182,7 @@ fn averaged_weights_are_kept_with_statistics_of_their_own() {
         go(&TrainConfig { steps: 1, learn, ..config() }, &run, false).unwrap();
         let file = ModelFile::parse(&std::fs::read(run.folder.last()).unwrap()).unwrap();
         let (mut weights, mut statistics) = (Vec::new(), Vec::new());
-        read_module(&file.network::<Cpu>(&Default::default()).unwrap(), &mut |name, _, values| {
+        read_module(&file.module::<Cpu>(&Default::default()).unwrap(), &mut |name, _, values| {
             let into = if name.contains("running_") { &mut statistics } else { &mut weights };
             into.extend(values);
         });
@@ -256,7 +257,7 @@ fn exports_keep_the_model(f32_model: &[u8]) {
         }
     }
     let device = Default::default();
-    let mut network = full.network::<Cpu>(&device).unwrap();
+    let mut network = full.module::<Cpu>(&device).unwrap();
     network.fc = network.fc.clone();
     network.fc.bias = network.fc.bias.take().map(|bias| bias.map(|values| values.add_scalar(1.0)));
     let changed = ModelFile::parse(&finish_model(&network, &full.meta, Precision::F32).unwrap()).unwrap();
@@ -389,9 +390,9 @@ fn taef2_paints_faces_again_as_well_as_its_origin_does() {
     pictures.sort();
     for path in pictures.iter().take(3) {
         let bytes = std::fs::read(path).unwrap();
-        let photo = grnet::photo::decode(&bytes, &Default::default()).unwrap().pixels;
-        let face = grnet::input::resize(&photo, 128, 128).unwrap();
-        let unit = grnet::input::batch_unit::<Cpu>(&[face], &Default::default());
+        let photo = grnet::picture::decode(&bytes, &Default::default()).unwrap().pixels;
+        let face = grnet::picture::crop::resize(&photo, 128, 128).unwrap();
+        let unit = grnet::picture::crop::batch_unit::<Cpu>(&[face], &Default::default());
         let off = (network.forward(unit.clone()) - unit).powi_scalar(2).mean().into_scalar();
         let psnr = -10.0 * off.log10();
         // The README of the weights measured 29.7 to 36.8 dB (10th to 90th percentile) on larger faces; a layer in the

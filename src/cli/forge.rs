@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli;
 use crate::error::{Error, ErrorKind, Result};
-use crate::face::{FaceFinder, SeetaFinder};
-use crate::input::CROP_MARGIN;
-use crate::photo::{self, Limits, Rgb8};
+use crate::picture::crop::CROP_MARGIN;
+use crate::picture::face::{FaceFinder, Finder};
+use crate::picture::{self, Limits, Rgb8};
 use crate::report::Bounds;
+use crate::report::evidence;
 use crate::train::forge::{ForgeConfig, self_blend};
 use crate::train::pixels;
 use crate::train::rng::{Stream, at};
-use crate::{cli, evidence};
 
 /// Make a self-blended forgery of a photo: its largest face is blended with a slightly changed copy of itself.
 #[derive(Debug, Args)]
@@ -44,12 +45,12 @@ pub fn run(args: &ForgeArgs) -> Result<()> {
         let message = format!("expected an output that ends in .jpg or .png, found {}", args.output.display());
         return Err(Error::new(ErrorKind::BadUsage, message));
     }
-    let photo = photo::decode(&cli::read(&args.input)?, &Limits::default())?.pixels;
-    let faces = SeetaFinder::new()?.find(&photo);
+    let photo = picture::decode(&cli::read(&args.input)?, &Limits::default())?.pixels;
+    let faces = Finder::new()?.find(&photo);
     let face =
         faces.first().ok_or_else(|| Error::new(ErrorKind::BadImage, "expected a photo with a face, found none"))?;
     let forged = forge(&photo, &face.bounds, args.seed)?;
-    let bytes = if as_png { evidence::png(&forged)? } else { photo::encode_jpeg(&forged, args.quality, false)? };
+    let bytes = if as_png { evidence::png(&forged)? } else { picture::encode_jpeg(&forged, args.quality, false)? };
     cli::write(&args.output, &bytes)
 }
 
@@ -109,8 +110,8 @@ mod tests {
     #[test]
     fn a_forgery_changes_the_face_alone_and_repeats() {
         let bytes = include_bytes!("../../tests/pictures/astronaut.jpg");
-        let photo = photo::decode(bytes, &Limits::default()).expect("a photo").pixels;
-        let bounds = SeetaFinder::new().expect("a finder").find(&photo)[0].bounds;
+        let photo = picture::decode(bytes, &Limits::default()).expect("a photo").pixels;
+        let bounds = Finder::new().expect("a finder").find(&photo)[0].bounds;
         let forged = forge(&photo, &bounds, 3).expect("a forgery");
         assert_eq!(forged, forge(&photo, &bounds, 3).expect("a forgery"));
         assert_ne!(forged, forge(&photo, &bounds, 4).expect("a forgery"));

@@ -15,8 +15,9 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::backend::{TrainDevice, TrainJob, train_on};
+use crate::model::{Manifest, Precision};
 use crate::train::audit;
+use crate::train::backend::{TrainDevice, TrainJob, train_on};
 use crate::train::checkpoint::write_atomically;
 use crate::train::config::TrainConfig;
 use crate::train::export::{convert, mixed, precision_named, to_onnx};
@@ -27,7 +28,6 @@ use crate::train::prepare::{self, PrepareConfig};
 use crate::train::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
 use crate::train::start::Start;
 use crate::train::validate::Validation;
-use crate::weights::{Manifest, Precision};
 use crate::{Error, ErrorKind, Result, cli};
 
 /// The subcommands of training.

@@ -11,7 +11,7 @@ use super::pack::{Entry, Pack};
 use super::rng::{Stream, at};
 use super::table::{FAKE, REAL};
 use crate::Result;
-use crate::input;
+use crate::picture::crop;
 
 /// Balanced accuracy above which a pair of sources deserves a warning.
 pub const WARN_ABOVE: f64 = 0.6;
@@ -109,7 +109,7 @@ fn sample(pack: &Pack, index: usize, entry: &Entry, config: &TrainConfig) -> Res
     ];
     let plan = config.degrade.draw(&mut at(config.seed, Stream::Looks, u64::MAX, index as u64));
     let side_px = config.model.input_px;
-    let seen = input::resize(&plan.apply(&pack.crop(entry)?)?, side_px, side_px)?;
+    let seen = crop::resize(&plan.apply(&pack.crop(entry)?)?, side_px, side_px)?;
     let bytes = encode_jpeg(&seen, PROBE_QUALITY, false)?.len();
     let after = vec![bytes as f64 / (side_px * side_px) as f64];
     Ok(Sample { label: entry.label, source: entry.source.clone(), group: entry.group.clone(), before, after })

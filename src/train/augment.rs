@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::pixels;
 use super::rng::{TrainRng, between, chance};
 use crate::Result;
-use crate::photo::Rgb8;
+use crate::picture::Rgb8;
 
 /// How often and how strongly crops are moved. Shares are probabilities 0..1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -16,9 +16,9 @@ use super::pack::Pack;
 use super::pixels::{self, Kernel, Plane};
 use super::rng::{Stream, at};
 use super::sampler::{Making, Sampler};
-use crate::input;
-use crate::nn::resnet::STRIDE;
-use crate::photo::Rgb8;
+use crate::infer::architecture::STRIDE;
+use crate::picture::Rgb8;
+use crate::picture::crop;
 use crate::{Error, ErrorKind, Result};
 
 /// One step's pictures: reals first, then their fakes, all of one size.
@@ -99,7 +99,7 @@ impl BatchMaker {
         let plan = config.degrade.draw(looks);
         let look = |picture: &Rgb8| {
             let seen = plan.apply(&moves.place(picture))?;
-            moves.blank(input::resize(&seen, side_px, side_px)?)
+            moves.blank(crop::resize(&seen, side_px, side_px)?)
         };
         let class = self.classes.of_making(pair.fake, self.pack.entries()) as i32;
         let map = mask.filter(|_| self.supervised()).map(|mask| map_of(&mask, &moves, places(side_px))).transpose()?;

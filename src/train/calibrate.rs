@@ -7,8 +7,8 @@ use super::eval::{BINS, Judged};
 use super::metrics::{self, Scored, threshold_at_fpr, weighted_auc};
 use super::table::{FAKE, Row, UNKNOWN};
 use crate::detector::{band_of, calibrate, find_bucket};
+use crate::model::{AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, Thresholds, UntouchedOutcomes};
 use crate::report::{Band, Quality};
-use crate::weights::{AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, Thresholds, UntouchedOutcomes};
 use crate::{Error, ErrorKind, Result};
 
 /// Limits between the face sizes of buckets, in pixels.

@@ -15,8 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::optim::{Adam, Named};
-use crate::nn::GrNet;
-use crate::weights::{StoredTensor, fill_module, read_module, write_tensors};
+use crate::model::{StoredTensor, write_tensors};
+use crate::train::nn::GrNet;
+use crate::train::nn::parameters::{fill_module, read_module};
 use crate::{Error, ErrorKind, Result};
 
 /// Value of [`State::format`].

@@ -8,7 +8,7 @@ use super::config::SamplingConfig;
 use super::pack::Entry;
 use super::sampler::Making;
 use super::table::{FAKE, REAL, Split};
-use crate::weights::ModelMeta;
+use crate::model::ModelMeta;
 use crate::{Error, ErrorKind, Result};
 
 /// What is learnt.

@@ -23,7 +23,7 @@ use super::degrade::Tier;
 use super::pack::{MANIFEST_FILE, Pack};
 use super::system::{System, class_probabilities};
 use super::table::Split;
-use crate::weights::sha256_hex;
+use crate::model::sha256_hex;
 use crate::{Error, ErrorKind, Result};
 use data::{Classes, Drawing, Exam};
 use figures::Figures;

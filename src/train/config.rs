@@ -9,8 +9,7 @@ use super::classes::Task;
 use super::degrade::{DegradeConfig, Tier};
 use super::forge::ForgeConfig;
 use super::pack::Entry;
-use crate::mte::GuidedFilterConfig;
-use crate::nn::GrNetConfig;
+use crate::infer::architecture::{GrNetConfig, GuidedFilterConfig};
 use crate::{Error, ErrorKind, Result};
 
 /// A training run. The same configuration, data and seed give the same losses on the CPU, unless `minutes` decides the end.
@@ -156,7 +155,7 @@ pub struct LearnConfig {
     pub stream_loss: f64,
     /// Weight of the manipulation map's loss; 0: not supervised. Where it is known which part of a picture was made (none
     /// of an untouched one, the blend mask of a self-blended one, all of an up-sampled one), every place of the last
-    /// feature map is asked for it through the fused classifier (see [`crate::nn::cam`]).
+    /// feature map is asked for it through the fused classifier (see [`crate::train::nn::cam`]).
     pub map_loss: f64,
     /// Targets are (this / 2) and 1 - (this / 2) instead of 0 and 1.
     pub label_smoothing: f64,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::disguise::{self, Disguise};
 use super::pixels::{self, Colour, Kernel, SMOOTH_KERNELS};
 use super::rng::{self, TrainRng, between, between_log, chance, pick};
-pub use crate::photo::encode_jpeg;
-use crate::photo::{self, Limits, Rgb8};
+pub use crate::picture::encode_jpeg;
+use crate::picture::{self, Limits, Rgb8};
 use crate::{Error, ErrorKind, Result};
 
 /// How often and how strongly pictures are degraded in training. Shares are probabilities 0..1.
@@ -295,7 +295,7 @@ impl Step {
 }
 
 fn reread(bytes: &[u8]) -> Result<Rgb8> {
-    Ok(photo::decode(bytes, &Limits::default())?.pixels)
+    Ok(picture::decode(bytes, &Limits::default())?.pixels)
 }
 
 /// The picture as a lossy WebP.

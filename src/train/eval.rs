@@ -14,14 +14,14 @@ use super::examined::Examined;
 use super::metrics::{self, Confusion, Scored};
 use super::rng::{Stream, at, chance};
 use super::table::{Crop, FAKE, REAL, Row, UNKNOWN};
-use crate::backend::AnyDetector;
-use crate::detector::{self, PrepareConfig, Prepared};
-use crate::face::SeetaFinder;
-use crate::gate::Gate;
-use crate::photo::{self, Limits, Rgb8};
+use crate::detector::{self, Detector, PrepareConfig, Prepared};
+use crate::model::Thresholds;
+use crate::model::familiarity::Gate;
+use crate::picture::face::Finder;
+use crate::picture::{self, Limits, Rgb8};
+use crate::report::evidence;
 use crate::report::{Band, Face, ModelInfo, Quality, Reason};
-use crate::weights::Thresholds;
-use crate::{Error, ErrorKind, Result, evidence};
+use crate::{Error, ErrorKind, Result};
 
 /// Value of [`Evaluation::schema`].
 pub const SCHEMA: &str = "grnet.eval/1";
@@ -123,7 +123,7 @@ pub fn degraded_file(bytes: &[u8], tier: Tier, odd: bool) -> Result<Vec<u8>> {
             None
         }
     };
-    let picture = plan.apply(&photo::decode(bytes, &Limits::default())?.pixels)?;
+    let picture = plan.apply(&picture::decode(bytes, &Limits::default())?.pixels)?;
     match encoding {
         Some(Step::Jpeg { quality, full_chroma }) => encode_jpeg(&picture, quality, full_chroma),
         Some(Step::Webp { quality }) => encode_webp(&picture, quality),
@@ -175,7 +175,7 @@ fn prepare_rows(
     config: &PrepareConfig,
     cropped: bool,
 ) -> Result<Vec<Prepared>> {
-    let prepared = tasks.par_iter().map_init(SeetaFinder::new, |finder, (row, tier)| {
+    let prepared = tasks.par_iter().map_init(Finder::new, |finder, (row, tier)| {
         let finder = finder.as_mut().map_err(|e| Error::new(ErrorKind::Internal, e.full_message()))?;
         let whole = cropped || rows[*row].crop == Crop::Whole;
         let config = PrepareConfig { whole, ..config.clone() };
@@ -189,21 +189,28 @@ fn prepare_row(
     row: &Row,
     index: usize,
     tier: Tier,
-    finder: &mut SeetaFinder,
+    finder: &mut Finder,
     config: &PrepareConfig,
 ) -> Prepared {
     let odd = chance(&mut at(0, Stream::Validation, tier.number(), index as u64), 0.5);
-    // A file that cannot be read is passed on empty: `detector::prepare` then reports it as unreadable.
-    let bytes = fs::read(base.join(&row.path)).unwrap_or_default();
-    let bytes = degraded_file(&bytes, tier, odd).unwrap_or(bytes);
-    detector::prepare(&row.path, &bytes, finder, config)
+    let path = base.join(&row.path);
+    let read = fs::read(&path).map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), e));
+    match read.and_then(|bytes| degraded_file(&bytes, tier, odd)) {
+        Ok(bytes) => detector::prepare(&row.path, &bytes, finder, config),
+        // What cannot be read or degraded is passed on empty and so becomes `unreadable`: scored as the untouched file it
+        // would count for the degradation.
+        Err(error) => {
+            let empty = detector::prepare(&row.path, &[], finder, config);
+            Prepared { failure: Some(error.full_message()), ..empty }
+        }
+    }
 }
 
 /// The familiarity gate of a model: fitted on the features of the rows' faces in all `tiers`. `None` for too few faces.
 ///
 /// # Errors
 /// `GpuLost` when the device fails to answer.
-pub fn fit_gate(base: &Path, rows: &[Row], detector: &AnyDetector, tiers: &[Tier]) -> Result<Option<Gate>> {
+pub fn fit_gate(base: &Path, rows: &[Row], detector: &Detector, tiers: &[Tier]) -> Result<Option<Gate>> {
     let config = detector.prepare_config();
     let labelled = |row: &usize| rows[*row].label != UNKNOWN;
     let tasks: Vec<(usize, Tier)> =
@@ -677,11 +684,27 @@ mod tests {
     }
 
     #[test]
+    fn a_degradation_that_fails_is_not_assessed_and_not_scored_as_the_untouched_file() {
+        let folder = std::env::temp_dir().join(format!("grnet-eval-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        // Longer than a JPEG can be.
+        let strip = crate::picture::Rgb8::new(66_000, 64, vec![90; 66_000 * 64 * 3]).unwrap();
+        fs::write(folder.join("a1"), evidence::png(&strip).unwrap()).unwrap();
+        let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
+        let prepare = |tier| prepare_row(&folder, &rows()[0], 0, tier, &mut Finder::new().unwrap(), &config);
+        assert!(prepare(Tier::Raw).crops[0].is_some());
+        let failed = prepare(Tier::Hard);
+        assert_eq!((failed.crops.len(), failed.report.reason), (0, Some(Reason::Unreadable)));
+        assert!(failed.failure.unwrap().contains("JPEG"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn degraded_files_are_files_again() {
         let data = (0..300 * 240 * 3).map(|i| (i % 253) as u8).collect();
-        let picture = crate::photo::Rgb8::new(300, 240, data).unwrap();
+        let picture = crate::picture::Rgb8::new(300, 240, data).unwrap();
         let file = encode_jpeg(&picture, 90, false).unwrap();
-        let read = |tier, odd| photo::decode(&degraded_file(&file, tier, odd).unwrap(), &Limits::default()).unwrap();
+        let read = |tier, odd| picture::decode(&degraded_file(&file, tier, odd).unwrap(), &Limits::default()).unwrap();
         assert_eq!(degraded_file(&file, Tier::Raw, false).unwrap(), file);
         let hard = read(Tier::Hard, false);
         assert_eq!((hard.format, hard.jpeg_quality, hard.pixels.height), ("jpeg", Some(40), 300));

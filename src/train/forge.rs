@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::pixels::{self, Colour, Kernel, Plane, SMOOTH_KERNELS, reflect};
 use super::rng::{TrainRng, between, between_log, chance, normal, pick};
 use crate::Result;
-use crate::photo::Rgb8;
+use crate::picture::Rgb8;
 
 /// How fakes are made from real pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

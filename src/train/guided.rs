@@ -9,7 +9,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use super::system::{Competitor, Network};
-use crate::nn::baselines::amtennet::STAGES;
+use crate::train::nn::baselines::amtennet::STAGES;
 use crate::{Error, ErrorKind, Result};
 
 /// The backend below automatic differentiation.
@@ -84,9 +84,9 @@ mod tests {
     use burn_autodiff::Autodiff;
 
     use super::*;
-    use crate::backend::Cpu;
     use crate::detector::known_picture;
-    use crate::input;
+    use crate::train::backend::Cpu;
+    use crate::train::nn::input;
     use crate::train::system::{Front, System};
 
     type Learning = Autodiff<Cpu>;

@@ -1,7 +1,7 @@
 //! A model as an ONNX file (opset 17, f32): normalisations folded into convolutions, any batch size, the guided residual
 //! computed inside the graph or given from outside.
 //!
-//! The graph is written node by node and mirrors [`crate::nn`] and [`crate::mte::tensor`]; a test runs it in another
+//! The graph is written node by node and mirrors [`crate::train::nn`] and [`crate::train::mte::tensor`]; a test runs it in another
 //! runtime and compares. Calibration depends on the photo's quality, not on tensors, so it stays outside: the whole
 //! metadata of the model is in `metadata_props` under `grnet`.
 
@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::backend::Backend;
 use clap::ValueEnum;
 
-use crate::input::{IMAGENET_MEAN, IMAGENET_STD};
-use crate::mte::{GuideMode, GuidedFilterConfig};
-use crate::nn::afm::{AttentionForm, Fusion};
-use crate::nn::resnet::FEATURES;
-use crate::nn::{GrNet, GrNetConfig};
-use crate::weights::{ModelMeta, read_module};
+use crate::infer::architecture::{
+    AttentionForm, FEATURES, Fusion, GrNetConfig, GuideMode, GuidedFilterConfig, IMAGENET_MEAN, IMAGENET_STD,
+};
+use crate::model::ModelMeta;
+use crate::train::nn::GrNet;
+use crate::train::nn::parameters::read_module;
 use crate::{Error, ErrorKind, Result};
 use proto::Message;
 
@@ -156,7 +156,7 @@ fn conv<'g>(graph: &'g Graph, name: &str, stride: i64, x: &Value<'g>) -> Value<'
     graph.op("Conv", &[x, &weight, &bias], &window.map(|(name, values)| (name, Attribute::Ints(values))))
 }
 
-/// [`crate::nn::afm::attend`] of `[batch, c, pixels]`.
+/// [`crate::train::nn::afm::attend`] of `[batch, c, pixels]`.
 fn attend<'g>(x: &Value<'g>, form: AttentionForm, gamma: Option<Value<'g>>) -> Value<'g> {
     let transposed = x.graph.op("Transpose", &[x], &[("perm", Attribute::Ints(&[0, 2, 1]))]);
     let energy = x.binary("MatMul", &transposed);
@@ -172,13 +172,13 @@ fn attend<'g>(x: &Value<'g>, form: AttentionForm, gamma: Option<Value<'g>>) -> V
     }
 }
 
-/// [`crate::input::normalise`].
+/// [`crate::picture::crop::normalise`].
 fn normalise<'g>(image: &Value<'g>) -> Value<'g> {
     let channels = |values: [f32; 3]| image.graph.floats(&values, &[1, 3, 1, 1]);
     image.sub(&channels(IMAGENET_MEAN)).div(&channels(IMAGENET_STD))
 }
 
-/// [`crate::mte::tensor::residual`].
+/// [`crate::train::mte::tensor::residual`].
 fn guided_residual<'g>(image: &Value<'g>, config: &GuidedFilterConfig) -> Value<'g> {
     let i = image.add_scalar(-0.5);
     let q = match config.mode {
@@ -197,7 +197,7 @@ fn filter_channels<'g>(i: &Value<'g>, config: &GuidedFilterConfig) -> Value<'g> 
     window(&a).mul(i).add(&window(&b))
 }
 
-/// By LDL^T, for the reason given in [`crate::mte::tensor`].
+/// By LDL^T, for the reason given in [`crate::train::mte::tensor`].
 fn filter_colour<'g>(i: &Value<'g>, config: &GuidedFilterConfig) -> Value<'g> {
     let window = |x: &Value<'g>| x.box_mean(config.radius_px);
     let channels = [0, 1, 2].map(|c| {

@@ -117,7 +117,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
     }
 }
 
-/// Lets the stages before `stage` of both trunks learn or not; `stage` counts as in [`crate::nn::resnet::ResNet18`].
+/// Lets the stages before `stage` of both trunks learn or not; `stage` counts as in [`crate::train::nn::resnet::ResNet18`].
 pub fn freeze_stages<B: AutodiffBackend, M: Module<B>>(module: M, stage: usize) -> M {
     module.map(&mut Freeze { stage, path: Vec::new() })
 }
@@ -224,7 +224,7 @@ mod tests {
     use burn_autodiff::Autodiff;
 
     use super::*;
-    use crate::backend::Cpu;
+    use crate::train::backend::Cpu;
 
     type B = Autodiff<Cpu>;
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::write_atomically;
 use super::table::{self, Row};
-use crate::photo::Rgb8;
+use crate::picture::Rgb8;
 use crate::{Error, ErrorKind, Result};
 
 /// The pixels, one crop after the other.

@@ -8,12 +8,15 @@ use super::compare::Kept;
 use super::degrade::{Plan, Step};
 use super::guided::{centred, guided};
 use super::system::Competitor;
-use crate::backend::Cpu;
-use crate::mte::{self, GuidedFilterConfig};
-use crate::nn::residuals::highpass::{HighPass, Kernel};
-use crate::nn::residuals::srm::Srm;
-use crate::photo::Rgb8;
-use crate::{Error, ErrorKind, Result, input};
+use crate::infer::architecture::GuidedFilterConfig;
+use crate::picture::Rgb8;
+use crate::picture::crop;
+use crate::train::backend::Cpu;
+use crate::train::mte;
+use crate::train::nn::input;
+use crate::train::nn::residuals::highpass::{HighPass, Kernel};
+use crate::train::nn::residuals::srm::Srm;
+use crate::{Error, ErrorKind, Result};
 
 /// White pixels between the cells.
 pub const GUTTER_PX: usize = 4;
@@ -46,7 +49,7 @@ pub fn grid(rows: &[Vec<Rgb8>], side_px: usize) -> Result<Rgb8> {
     let mut data = vec![255; height * width * 3];
     for (row, cells) in rows.iter().enumerate() {
         for (column, cell) in cells.iter().enumerate() {
-            let cell = input::resize(cell, side_px, side_px)?;
+            let cell = crop::resize(cell, side_px, side_px)?;
             for (y, line) in cell.data.chunks_exact(side_px * 3).enumerate() {
                 let start = ((extent(row) + y) * width + extent(column)) * 3;
                 data[start..start + line.len()].copy_from_slice(line);
@@ -64,7 +67,7 @@ pub fn grid(rows: &[Vec<Rgb8>], side_px: usize) -> Result<Rgb8> {
 pub fn residuals(faces: &[Rgb8], qualities: &[u8], look: &Look) -> Result<Rgb8> {
     let mut rows = Vec::new();
     for face in faces {
-        let face = input::resize(face, look.side_px, look.side_px)?;
+        let face = crop::resize(face, look.side_px, look.side_px)?;
         let encoded =
             |quality: &u8| Plan { steps: vec![Step::Jpeg { quality: *quality, full_chroma: false }] }.apply(&face);
         let versions: Vec<Rgb8> =
@@ -83,7 +86,7 @@ pub fn residuals(faces: &[Rgb8], qualities: &[u8], look: &Look) -> Result<Rgb8> 
 /// As [`grid`].
 pub fn outputs(faces: &[Rgb8], look: &Look) -> Result<Rgb8> {
     let row = |face: &Rgb8| {
-        let face = input::resize(face, look.side_px, look.side_px)?;
+        let face = crop::resize(face, look.side_px, look.side_px)?;
         Ok(vec![face.clone(), look.high_pass(&face)?, look.srm(&face)?, look.guided_residual(&face)?])
     };
     grid(&faces.iter().map(row).collect::<Result<Vec<_>>>()?, look.side_px)
@@ -103,7 +106,7 @@ pub fn features<B: AutodiffBackend>(
     for model in models {
         let (competitor, meta) = Competitor::<B>::from_bytes(&model.bytes, device)?;
         for (face, row) in faces.iter().zip(&mut rows) {
-            let crop = input::resize(face, meta.side_px, meta.side_px)?;
+            let crop = crop::resize(face, meta.side_px, meta.side_px)?;
             let unit = input::batch_unit::<B::InnerBackend>(&[crop], device);
             row.push(shown(centred(guided(&competitor, unit)?))?);
         }
@@ -163,7 +166,7 @@ mod tests {
         let planes: Vec<f64> =
             (0..3).flat_map(|c| face.data.iter().skip(c).step_by(3).map(|v| f64::from(*v) / 255.0)).collect();
         let byte = |value: f64| (value.abs() * 8.0 * 255.0).round().clamp(0.0, 255.0);
-        let guided = mte::reference::residual(&planes, 48, 48, &GuidedFilterConfig::default());
+        let guided = crate::infer::reference::residual(&planes, 48, 48, &GuidedFilterConfig::default());
         let taps = Kernel::default().taps();
         let filtered = |c: usize, y: usize, x: usize| -> f64 {
             let at = |dy: usize, dx: usize| match ((y + dy).checked_sub(2), (x + dx).checked_sub(2)) {

@@ -4,7 +4,7 @@
 use fast_image_resize as fir;
 use serde::{Deserialize, Serialize};
 
-use crate::photo::Rgb8;
+use crate::picture::Rgb8;
 use crate::{Error, ErrorKind, Result};
 
 /// The resampling kernels that pictures meet on their way through the web.

@@ -13,10 +13,10 @@ use super::layout::Dataset;
 use super::pack::{self, CROPS_FILE, Entry, MANIFEST_FILE, Status, read_manifest};
 use super::pixels::{self, Kernel};
 use super::table::{Crop, Row, Split};
-use crate::face::{FaceFinder, SeetaFinder};
-use crate::input;
-use crate::photo::{self, Limits, Rgb8};
-use crate::quality;
+use crate::picture::crop;
+use crate::picture::face::{FaceFinder, Finder};
+use crate::picture::quality;
+use crate::picture::{self, Limits, Rgb8};
 use crate::{Error, ErrorKind, Result};
 
 /// How crops are made.
@@ -74,7 +74,7 @@ pub fn prepare(
         let done = unfinished.entries.len();
         let chunk = &rows[done..(done + CHUNK).min(rows.len())];
         // A finder a thread: it keeps scratch memory between pictures.
-        let cut = chunk.par_iter().map_init(SeetaFinder::new, |finder, row| match finder {
+        let cut = chunk.par_iter().map_init(Finder::new, |finder, row| match finder {
             Ok(finder) => Ok(cut_row(base, row, finder, config)),
             Err(e) => Err(Error::new(ErrorKind::Internal, e.full_message())),
         });
@@ -220,22 +220,22 @@ fn nearly_equal(a: &Rgb8, b: &Rgb8) -> Result<bool> {
     Ok((sum / (SIDE * SIDE) as f32).sqrt() <= DUPLICATE_RMS)
 }
 
-fn cut_row(base: &Path, row: &Row, finder: &mut SeetaFinder, config: &PrepareConfig) -> (Entry, Option<Rgb8>) {
+fn cut_row(base: &Path, row: &Row, finder: &mut Finder, config: &PrepareConfig) -> (Entry, Option<Rgb8>) {
     let failed = |status| (Entry::without_crop(row, status), None);
     let Ok(bytes) = fs::read(base.join(&row.path)) else { return failed(Status::Unreadable) };
-    let Ok(photo) = photo::decode(&bytes, &Limits::default()) else { return failed(Status::Unreadable) };
+    let Ok(photo) = picture::decode(&bytes, &Limits::default()) else { return failed(Status::Unreadable) };
     let pixels = &photo.pixels;
     let (square, face_px) = if config.cropped || row.crop == Crop::Whole {
         // As in `detector::prepare`: the whole square counts as the face.
-        let square = input::whole_square(pixels);
+        let square = crop::whole_square(pixels);
         let face_px = pixels.height.min(pixels.width) as f32;
         (square, face_px)
     } else {
         let faces = finder.find(pixels);
         let Some(face) = faces.first() else { return failed(Status::NoFace) };
-        (input::crop_square(pixels, &face.bounds, input::CROP_MARGIN), face.bounds.width.max(face.bounds.height))
+        (face.upright_crop(pixels, crop::CROP_MARGIN), face.bounds.width.max(face.bounds.height))
     };
-    if (face_px.round() as u32) < input::MIN_FACE_PX {
+    if (face_px.round() as u32) < crop::MIN_FACE_PX {
         return failed(Status::TooSmall);
     }
     // Area averaging: no ringing, and the same for every source.

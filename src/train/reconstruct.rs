@@ -25,8 +25,8 @@ use super::pixels::{self, Plane, reflect};
 use super::prepare::{dhash, io};
 use super::rng::{Stream, TrainRng, at, between, chance, pick};
 use super::table::{FAKE, REAL, Split};
-use crate::input;
-use crate::photo::Rgb8;
+use crate::picture::Rgb8;
+use crate::train::nn::input;
 use crate::{Error, ErrorKind, Result};
 
 /// Reconstructions nearer to their original than this are left out: nobody could tell them apart, a network would learn

@@ -25,15 +25,18 @@ use super::sampler::Sampler;
 use super::start::Start;
 use super::system::started;
 use super::validate::{Validation, ValidationSet};
-use crate::backend::learning_trunk;
-use crate::mte::GuidedFilterConfig;
-use crate::nn::GrNet;
-use crate::nn::afm::stream_weights;
-use crate::nn::recipe::Scheme;
-use crate::nn::resnet::ResNet18;
-use crate::photo::Rgb8;
-use crate::weights::{ModelFile, ModelMeta, Precision, load_trunk, sha256_hex};
-use crate::{Error, ErrorKind, Result, input, mte};
+use crate::infer::architecture::GuidedFilterConfig;
+use crate::model::{ModelFile, ModelMeta, Precision, sha256_hex};
+use crate::picture::Rgb8;
+use crate::train::backend::learning_trunk;
+use crate::train::mte;
+use crate::train::nn::GrNet;
+use crate::train::nn::afm::stream_weights;
+use crate::train::nn::input;
+use crate::train::nn::parameters::load_trunk;
+use crate::train::nn::recipe::Scheme;
+use crate::train::nn::resnet::ResNet18;
+use crate::{Error, ErrorKind, Result};
 
 /// Where a run's files are.
 #[derive(Debug, Clone)]
@@ -655,7 +658,7 @@ impl Means {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Cpu;
+    use crate::train::backend::Cpu;
     use burn_autodiff::Autodiff;
 
     #[test]

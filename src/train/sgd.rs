@@ -80,10 +80,10 @@ mod tests {
     use burn_autodiff::Autodiff;
 
     use super::*;
-    use crate::backend::Cpu;
-    use crate::nn::layers::linear;
-    use crate::nn::norm::BatchNorm;
-    use crate::weights::{fill_module, read_module};
+    use crate::train::backend::Cpu;
+    use crate::train::nn::layers::linear;
+    use crate::train::nn::norm::BatchNorm;
+    use crate::train::nn::parameters::{fill_module, read_module};
 
     type Learning = Autodiff<Cpu>;
 

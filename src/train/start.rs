@@ -1,7 +1,7 @@
 //! The weights that a run starts from, told apart by what a file holds.
 
 use super::torch;
-use crate::weights::{ModelFile, Tensors};
+use crate::model::{ModelFile, Tensors};
 use crate::{Error, ErrorKind, Result};
 
 /// Weights that a run starts from.

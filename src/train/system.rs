@@ -1,5 +1,5 @@
 //! Every system of the paper's comparison under one roof: its name, input, training settings and network. Here residuals
-//! meet networks; the networks themselves are in [`crate::nn`].
+//! meet networks; the networks themselves are in [`crate::train::nn`].
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
@@ -9,27 +9,29 @@ use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::rng::{Stream, TrainRng, at, between, normal};
-use crate::backend::learning_trunk;
-use crate::mte::{self, GuidedFilterConfig};
-use crate::nn::afm::{AttentionForm, Fusion};
-use crate::nn::baselines::amtennet::{self, AmtenNet};
-use crate::nn::baselines::capsule::{self, COMPONENTS, Capsule, probabilities};
-use crate::nn::baselines::highpass::{self, HighPassNet};
-use crate::nn::baselines::meso::{self, Meso4, MesoInception4};
-use crate::nn::baselines::mislnet::{self, MislNet};
-use crate::nn::baselines::multitask::{self, MultiTask};
-use crate::nn::baselines::resnet::{self, ResNet};
-use crate::nn::baselines::xception::{self, Xception};
-use crate::nn::recipe::{Normalise, Recipe, Scheme, Start};
-use crate::nn::residuals::amten::Amten;
-use crate::nn::residuals::constrained::ConstrainedConv;
-use crate::nn::residuals::highpass::{HighPass, Kernel};
-use crate::nn::residuals::srm::Srm;
-use crate::nn::residuals::{FrontEnd, Given};
-use crate::nn::resnet::ResNet18;
-use crate::nn::{GrNet, GrNetConfig};
-use crate::weights::{StoredTensor, Tensors, fill_module, load_trunk, read_module, write_tensors};
-use crate::{Error, ErrorKind, Result, input};
+use crate::infer::architecture::{AttentionForm, Fusion, GrNetConfig, GuidedFilterConfig};
+use crate::model::{StoredTensor, Tensors, write_tensors};
+use crate::train::backend::learning_trunk;
+use crate::train::mte;
+use crate::train::nn::GrNet;
+use crate::train::nn::baselines::amtennet::{self, AmtenNet};
+use crate::train::nn::baselines::capsule::{self, COMPONENTS, Capsule, probabilities};
+use crate::train::nn::baselines::highpass::{self, HighPassNet};
+use crate::train::nn::baselines::meso::{self, Meso4, MesoInception4};
+use crate::train::nn::baselines::mislnet::{self, MislNet};
+use crate::train::nn::baselines::multitask::{self, MultiTask};
+use crate::train::nn::baselines::resnet::{self, ResNet};
+use crate::train::nn::baselines::xception::{self, Xception};
+use crate::train::nn::input;
+use crate::train::nn::parameters::{fill_module, load_trunk, read_module};
+use crate::train::nn::recipe::{Normalise, Recipe, Scheme, Start};
+use crate::train::nn::residuals::amten::Amten;
+use crate::train::nn::residuals::constrained::ConstrainedConv;
+use crate::train::nn::residuals::highpass::{HighPass, Kernel};
+use crate::train::nn::residuals::srm::Srm;
+use crate::train::nn::residuals::{FrontEnd, Given};
+use crate::train::nn::resnet::ResNet18;
+use crate::{Error, ErrorKind, Result};
 
 /// A residual front end (Table II).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -601,7 +603,7 @@ fn drawn(start: Start, count: usize, rng: &mut TrainRng) -> Vec<f32> {
 /// Crops through a system's network: class probabilities, one row a crop.
 pub fn class_probabilities<B: Backend>(
     competitor: &Competitor<B>,
-    crops: &[crate::photo::Rgb8],
+    crops: &[crate::picture::Rgb8],
     batch: usize,
     device: &B::Device,
 ) -> Vec<Vec<f32>> {
@@ -635,7 +637,7 @@ mod tests {
 
     #[test]
     fn impossible_sides_and_classes_are_refused() {
-        use crate::backend::Cpu;
+        use crate::train::backend::Cpu;
         let device = Default::default();
         for (system, classes, side_px) in [(System::Meso4, 2, 100), (System::MislNet, 2, 32), (System::Meso4, 1, 128)] {
             let error = system.init::<Cpu>(classes, side_px, false, &device).map(|_| ()).unwrap_err();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use half::{bf16, f16};
 
-use crate::weights::Tensors;
+use crate::model::Tensors;
 use crate::{Error, ErrorKind, Result};
 use pickle::{Dtype, TensorView, Value, load};
 

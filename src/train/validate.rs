@@ -16,10 +16,11 @@ use super::pack::{Entry, Pack};
 use super::rng::{Stream, at};
 use super::run::inputs;
 use super::table::{FAKE, REAL, Split};
-use crate::mte::GuidedFilterConfig;
-use crate::nn::{GrNet, GrNetConfig};
-use crate::photo::Rgb8;
-use crate::{Error, ErrorKind, Result, input};
+use crate::infer::architecture::{GrNetConfig, GuidedFilterConfig};
+use crate::picture::Rgb8;
+use crate::picture::crop;
+use crate::train::nn::GrNet;
+use crate::{Error, ErrorKind, Result};
 
 /// Pictures that go through the network together.
 const BATCH: usize = 32;
@@ -124,7 +125,7 @@ impl ValidationSet {
             .map(|sample| {
                 let entry = &entries[sample.entry];
                 let seen = degraded_crop(&pack.crop(entry)?, entry, sample.tier, sample.entry)?;
-                input::resize(&seen, side_px, side_px)
+                crop::resize(&seen, side_px, side_px)
             })
             .collect::<Result<_>>()?;
         Ok(ValidationSet { samples, crops, tiers, opponents })

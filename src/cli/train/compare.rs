@@ -8,8 +8,8 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use super::{DeviceOption, commit, pack_of, read_text, stop_on_ctrl_c, style};
-use crate::backend::{TrainJob, train_on};
 use crate::cli::read;
+use crate::train::backend::{TrainJob, train_on};
 use crate::train::checkpoint::write_atomically;
 use crate::train::compare::{self, Budget, Entrant, Inputs, Outcome, Protocol, Setting, entrants, page, tables};
 use crate::train::degrade::Tier;

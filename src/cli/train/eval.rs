@@ -7,8 +7,10 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
 use super::style;
-use crate::backend::{AnyDetector, DeviceChoice};
 use crate::cli::{self, Device};
+use crate::detector::{Detector, DeviceChoice};
+use crate::model::{ModelFile, ModelMeta, Precision};
+use crate::report::words;
 use crate::train::calibrate;
 use crate::train::card;
 use crate::train::checkpoint::write_atomically;
@@ -19,7 +21,6 @@ use crate::train::export::convert;
 use crate::train::layout::{self, Dataset, Layout};
 use crate::train::plots;
 use crate::train::table::Split;
-use crate::weights::{ModelFile, ModelMeta, Precision};
 use crate::{Error, ErrorKind, Result};
 
 /// Options of `grnet eval`.
@@ -162,7 +163,8 @@ fn list_not_assessed(evaluation: &Evaluation) {
         println!("unlabelled  {:<10} {score}  {}", listed.degrade, listed.path);
     }
     for listed in evaluation.not_assessed.iter().take(SHOWN) {
-        eprintln!("not assessed  {:<10} {:?}  {}", listed.degrade, listed.reason, listed.path);
+        let reason = listed.reason.map_or("no reason known", words::reason);
+        eprintln!("not assessed  {:<10} {reason}  {}", listed.degrade, listed.path);
     }
     let hidden = evaluation.unknown.len().saturating_sub(SHOWN) + evaluation.not_assessed.len().saturating_sub(SHOWN);
     if hidden > 0 {
@@ -181,7 +183,7 @@ const CALIBRATION_TIERS: [Tier; 4] = [Tier::Raw, Tier::Web, Tier::Hard, Tier::Av
 pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<ModelMeta> {
     let data = rows_of(table, Some(per_source), |split| split == Split::Val)?;
     let plain = convert(model, Precision::F32, |meta| meta.calibration = ModelMeta::default().calibration)?;
-    let detector = pollster::block_on(AnyDetector::open(DeviceChoice::Cpu, &plain))?;
+    let detector = pollster::block_on(Detector::open(DeviceChoice::Cpu, &plain))?;
     let judged = judge_with_bar(&data, &detector, &CALIBRATION_TIERS, false)?;
     let samples = calibrate::samples(&data.rows, &judged);
     // Degraded pictures are familiar ones: the smallest and the most compressed, beside those that are neither.

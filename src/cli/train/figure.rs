@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Subcommand};
 
-use crate::backend::{TrainDevice, TrainJob, train_on};
-use crate::evidence::{RESIDUAL_GAIN, png};
-use crate::face::{FaceFinder, SeetaFinder};
-use crate::input::{CROP_MARGIN, crop_square, whole_square};
-use crate::mte::GuidedFilterConfig;
-use crate::nn::residuals::highpass::Kernel;
-use crate::photo::{self, Limits, Rgb8};
+use crate::infer::architecture::GuidedFilterConfig;
+use crate::picture::crop::{CROP_MARGIN, whole_square};
+use crate::picture::face::{FaceFinder, Finder};
+use crate::picture::{self, Limits, Rgb8};
+use crate::report::evidence::{RESIDUAL_GAIN, png};
+use crate::train::backend::{TrainDevice, TrainJob, train_on};
 use crate::train::compare::{Kept, kept_models};
+use crate::train::nn::residuals::highpass::Kernel;
 use crate::train::picture_grid::{self, Look};
 use crate::train::system::System;
 use crate::{Error, ErrorKind, Result, cli};
@@ -147,13 +147,13 @@ impl Common {
     }
 
     fn faces(&self) -> Result<Vec<Rgb8>> {
-        let mut finder = SeetaFinder::new()?;
+        let mut finder = Finder::new()?;
         let mut face = |path: &PathBuf| {
-            let photo = photo::decode(&cli::read(path)?, &Limits::default())?.pixels;
+            let photo = picture::decode(&cli::read(path)?, &Limits::default())?.pixels;
             let found = finder.find(&photo);
             Ok(found
                 .first()
-                .map_or_else(|| whole_square(&photo), |face| crop_square(&photo, &face.bounds, CROP_MARGIN)))
+                .map_or_else(|| whole_square(&photo), |face| face.upright_crop(&photo, CROP_MARGIN)))
         };
         self.photos.iter().map(&mut face).collect()
     }
@@ -178,7 +178,7 @@ mod tests {
         let fixed = [photo, "--side", "64", "--out", out.to_str().expect("a path in UTF-8")];
         let line = Line::parse_from(["figure"].iter().chain(&arguments[..1]).chain(&fixed).chain(&arguments[1..]));
         run(&line.args)?;
-        let picture = photo::decode(&cli::read(&out)?, &Limits::default())?.pixels;
+        let picture = picture::decode(&cli::read(&out)?, &Limits::default())?.pixels;
         std::fs::remove_file(&out).expect("the picture can be removed");
         Ok(picture)
     }

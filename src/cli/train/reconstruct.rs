@@ -10,8 +10,8 @@ use indicatif::ProgressBar;
 
 use super::{DeviceOption, stop_on_ctrl_c, style};
 use crate::Result;
-use crate::backend::{TrainJob, train_on};
 use crate::cli::read;
+use crate::train::backend::{TrainJob, train_on};
 use crate::train::reconstruct::{self, Event, Length, Maker, Plan, Taef2Files};
 
 /// Options of `grnet reconstruct`.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::{Protocol, Task};
-use crate::photo::Rgb8;
+use crate::picture::Rgb8;
+use crate::picture::crop;
 use crate::train::augment::AugmentConfig;
 use crate::train::batch::Batch;
 use crate::train::degrade::Tier;
@@ -16,7 +17,7 @@ use crate::train::pack::{Entry, Pack};
 use crate::train::rng::{Stream, at, pick};
 use crate::train::table::{FAKE, REAL, Split};
 use crate::train::validate::{degraded_crop, draw};
-use crate::{Error, ErrorKind, Result, input};
+use crate::{Error, ErrorKind, Result};
 
 /// The classes of a task; class 0 is real.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,7 +140,7 @@ impl Drawing {
             crop = forge::coarse_face(&crop, &mut at(self.seed, Stream::Forging, step, slot))?;
         }
         let moves = self.augment.draw(&mut at(self.seed, Stream::Looks, step, slot));
-        Ok((input::resize(&moves.place(&crop), self.side_px, self.side_px)?, class as i32))
+        Ok((crop::resize(&moves.place(&crop), self.side_px, self.side_px)?, class as i32))
     }
 }
 
@@ -179,7 +180,7 @@ impl Exam {
             .par_iter()
             .map(|row| {
                 let entry = &entries[*row];
-                input::resize(&degraded_crop(&pack.crop(entry)?, entry, tier, *row)?, side_px, side_px)
+                crop::resize(&degraded_crop(&pack.crop(entry)?, entry, tier, *row)?, side_px, side_px)
             })
             .collect::<Result<_>>()?;
         let truth = rows.iter().filter_map(|row| classes.class_of(&entries[*row])).collect();

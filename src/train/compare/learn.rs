@@ -15,18 +15,19 @@ use serde::{Deserialize, Serialize};
 use super::data::{Drawing, Exam};
 use super::figures::argmax;
 use super::{Budget, Entrant, Inputs, Protocol, Setting, Task, Watch};
-use crate::nn::GrNetConfig;
-use crate::nn::afm::stream_weights;
-use crate::nn::recipe::{Decay, Recipe, Span, Update};
+use crate::infer::architecture::GrNetConfig;
 use crate::train::batch::Loader;
 use crate::train::checkpoint::{Checkpoint, Parts};
 use crate::train::config::{LearnConfig, Optimiser};
+use crate::train::nn::afm::stream_weights;
+use crate::train::nn::input;
+use crate::train::nn::recipe::{Decay, Recipe, Span, Update};
 use crate::train::optim::Adam;
 use crate::train::rng::{Stream, at};
 use crate::train::run::targets;
 use crate::train::sgd::CaffeSgd;
 use crate::train::system::{Competitor, Network, class_probabilities};
-use crate::{Error, ErrorKind, Result, input};
+use crate::{Error, ErrorKind, Result};
 
 /// Pictures that go through a network together when it is judged.
 pub const JUDGED_TOGETHER: usize = 32;

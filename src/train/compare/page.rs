@@ -7,7 +7,7 @@ use super::Outcome;
 use super::figures::Figures;
 use super::tables::{Table, better, measured, systems_of};
 use crate::Result;
-use crate::evidence::{document, escaped};
+use crate::report::evidence::{document, escaped};
 use crate::train::plots::{self, Curve, Points};
 
 const STYLE: &str = "body{font:16px/1.45 system-ui,sans-serif;max-width:76rem;margin:1.5rem auto;padding:0 1rem;color:#1b1b1f;\

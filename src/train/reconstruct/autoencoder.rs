@@ -14,12 +14,13 @@ use burn::tensor::module::avg_pool2d;
 use burn::tensor::{ElementConversion, Tensor};
 use rand::Rng;
 
-use crate::backend::learning_conv;
-use crate::input;
-use crate::nn::layers::conv;
-use crate::nn::recipe::Scheme;
-use crate::photo::Rgb8;
+use crate::picture::Rgb8;
+use crate::picture::crop;
+use crate::train::backend::learning_conv;
 use crate::train::config::{LearnConfig, TrainConfig};
+use crate::train::nn::input;
+use crate::train::nn::layers::conv;
+use crate::train::nn::recipe::Scheme;
 use crate::train::optim::Adam;
 use crate::train::pixels;
 use crate::train::rng::{Stream, TrainRng, at};
@@ -212,7 +213,7 @@ fn difference<B: Backend>(made: Tensor<B, 4>, wanted: Tensor<B, 4>) -> Tensor<B,
 /// A window at a random place; what is smaller is enlarged to it.
 fn window(crop: &Rgb8, rng: &mut TrainRng) -> Result<Rgb8> {
     if crop.height.min(crop.width) <= WINDOW_PX {
-        return input::resize(crop, WINDOW_PX, WINDOW_PX);
+        return crop::resize(crop, WINDOW_PX, WINDOW_PX);
     }
     let (top, left) = (rng.random_range(0..=crop.height - WINDOW_PX), rng.random_range(0..=crop.width - WINDOW_PX));
     pixels::trimmed(crop, top, left, WINDOW_PX, WINDOW_PX)
@@ -223,7 +224,7 @@ mod tests {
     use burn::tensor::TensorData;
 
     use super::*;
-    use crate::backend::Cpu;
+    use crate::train::backend::Cpu;
 
     fn plane(values: &[f32], shape: [usize; 4]) -> Tensor<Cpu, 4> {
         Tensor::from_data(TensorData::new(values.to_vec(), shape), &Default::default())

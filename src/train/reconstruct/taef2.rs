@@ -8,7 +8,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorData};
 
 use super::autoencoder::nearest;
-use crate::weights::Tensors;
+use crate::model::Tensors;
 use crate::{Error, ErrorKind, Result};
 
 /// Factor from the input's side to the latent's.

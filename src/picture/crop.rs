@@ -1,0 +1,125 @@
+//! A face in a photo -> the network's input. The only home of the crop and normalisation constants, and of the one
+//! filter by which pictures are resized for the network.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::picture::Rgb8;
+use crate::report::Bounds;
+
+/// Side of the square crop as a multiple of the longer side of the face box.
+pub const CROP_MARGIN: f32 = 1.3;
+/// Faces whose box is smaller than this (longer side) are not judged: too few pixels carry traces.
+pub const MIN_FACE_PX: u32 = 64;
+
+/// Longest side of a crop: larger squares are brought down to it, so that a huge face box cannot ask for more memory
+/// than this takes. Several times the network's input.
+const MAX_CROP_PX: usize = 1024;
+
+/// Cuts the square of `margin` x the longer side of `bounds`, round the box's centre. What lies outside the photo is
+/// mirrored at its border without repeating the border pixel (`dcb|abcd|cba` has a and d once), as often as needed, so
+/// the box may lie outside entirely. Squares above 1024 px come back at 1024 px.
+///
+/// A box that is not finite or has no extent gives [`whole_square`].
+pub fn crop_square(photo: &Rgb8, bounds: &Bounds, margin: f32) -> Rgb8 {
+    let side = f64::from(bounds.width.max(bounds.height)) * f64::from(margin);
+    let centre_x = f64::from(bounds.x) + f64::from(bounds.width) / 2.0;
+    let centre_y = f64::from(bounds.y) + f64::from(bounds.height) / 2.0;
+    let usable = side.is_finite() && side > 0.0 && centre_x.is_finite() && centre_y.is_finite();
+    if !usable {
+        return whole_square(photo);
+    }
+    if side.round() <= MAX_CROP_PX as f64 {
+        return cut(photo, centre_y, centre_x, side);
+    }
+    let scale = MAX_CROP_PX as f64 / side;
+    let shrink = |length: usize| ((length as f64 * scale).round() as usize).max(1);
+    match resize(photo, shrink(photo.height), shrink(photo.width)) {
+        Ok(small) => cut(&small, centre_y * scale, centre_x * scale, MAX_CROP_PX as f64),
+        // Only an Rgb8 whose public fields contradict each other gets here; `cut` would panic on it as well.
+        Err(error) => panic!("a photo is a picture: {error}"),
+    }
+}
+
+/// The largest centred square, for pictures that are already face crops. Above 1024 px it comes back at 1024 px.
+pub fn whole_square(photo: &Rgb8) -> Rgb8 {
+    crop_square(photo, &whole_bounds(photo), 1.0)
+}
+
+/// Where [`whole_square`] lies: on whole pixels, so that nothing is shifted by half of one.
+pub fn whole_bounds(photo: &Rgb8) -> Bounds {
+    let side = photo.height.min(photo.width);
+    let [x, y] = [photo.width, photo.height].map(|length| ((length - side) / 2) as f32);
+    Bounds { x, y, width: side as f32, height: side as f32 }
+}
+
+/// Copies the square, pixel by pixel, through one table of columns and one of rows.
+fn cut(photo: &Rgb8, centre_y: f64, centre_x: f64, side: f64) -> Rgb8 {
+    let side_px = (side.round() as usize).max(1);
+    let first = |centre: f64| (centre - side / 2.0).round() as i64;
+    let columns = mirrored_indices(first(centre_x), side_px, photo.width);
+    let mut data = Vec::with_capacity(side_px * side_px * 3);
+    for y in mirrored_indices(first(centre_y), side_px, photo.height) {
+        let row = &photo.data[y * photo.width * 3..(y + 1) * photo.width * 3];
+        for &x in &columns {
+            data.extend_from_slice(&row[x * 3..x * 3 + 3]);
+        }
+    }
+    Rgb8 { height: side_px, width: side_px, data }
+}
+
+/// The picture turned by a quarter, counterclockwise.
+pub fn turned_back(picture: &Rgb8) -> Rgb8 {
+    let (height, width) = (picture.width, picture.height);
+    let mut data = Vec::with_capacity(picture.data.len());
+    for y in 0..height {
+        for x in 0..width {
+            data.extend_from_slice(&picture.pixel(x, picture.width - 1 - y));
+        }
+    }
+    Rgb8 { height, width, data }
+}
+
+/// Where `count` positions from `first` on fall inside `0..length`, mirrored at both borders.
+pub(crate) fn mirrored_indices(first: i64, count: usize, length: usize) -> Vec<usize> {
+    (0..count as i64).map(|offset| mirror(first.saturating_add(offset), length)).collect()
+}
+
+/// The index inside `0..length` that a mirror at both borders shows at `index`; border pixels are not repeated.
+fn mirror(index: i64, length: usize) -> usize {
+    let last = length as i64 - 1;
+    if last == 0 {
+        return 0;
+    }
+    let folded = index.rem_euclid(2 * last);
+    (if folded > last { 2 * last - folded } else { folded }) as usize
+}
+
+/// Resizes with the one filter that the network sees: Catmull-Rom, widened when shrinking (antialiased). It is chosen
+/// over Lanczos because its weights are polynomials: no `sin`, hence the same bytes on every machine and in wasm.
+///
+/// # Errors
+/// `BadImage` when a side asked for is 0, or the picture's fields contradict each other.
+pub fn resize(picture: &Rgb8, height: usize, width: usize) -> Result<Rgb8> {
+    let side = |length: usize| u32::try_from(length).ok().filter(|&length| length > 0);
+    let fail = |cause: String| {
+        let message = format!("expected a resizable picture, found {picture:?} to {height} x {width}");
+        Error::caused(ErrorKind::BadImage, message, cause)
+    };
+    let (Some(to_height), Some(to_width)) = (side(height), side(width)) else {
+        return Err(fail("a side is 0 or too long".into()));
+    };
+    let (Some(from_height), Some(from_width)) = (side(picture.height), side(picture.width)) else {
+        return Err(fail("a side is 0 or too long".into()));
+    };
+    if (to_height, to_width) == (from_height, from_width) {
+        return Ok(picture.clone());
+    }
+    let source = ImageRef::new(from_width, from_height, &picture.data, PixelType::U8x3)
+        .map_err(|error| fail(error.to_string()))?;
+    let mut target = Image::new(to_width, to_height, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
+    Resizer::new().resize(&source, &mut target, &options).map_err(|error| fail(error.to_string()))?;
+    Rgb8::new(height, width, target.into_vec())
+}
