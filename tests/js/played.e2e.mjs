@@ -117,7 +117,8 @@ test('frames are looked into, or listed with their site', async () => {
   await answered(tabId, ['in-late']);
 
   // With permission for its site, the foreign one is looked into as well.
-  assert.match(await popup.textContent('#framed-text'), /permission for cdn\.example\./);
+  const asksFor = () => /permission for cdn\.example\./.test(document.querySelector('#framed:not([hidden]) #framed-text')?.textContent);
+  await popup.waitForFunction(asksFor, null, { timeout: PATIENCE_MS });
   await browser.allow(`http://${CDN}/*`);
   await popup.bringToFront();
   await popup.click('#allow-frames');

@@ -197,7 +197,8 @@ export class EngineClient {
     if (data.ok) return waiting.resolve(data.value);
     const error = coded(data.error.code, data.error.message);
     waiting.reject(error);
-    if (data.error.fatal) this.#replace(error);
+    // What waited beside it is at no fault, and may be asked for once more.
+    if (data.error.fatal) this.#replace(coded('cancelled', 'the worker was lost with another photo'));
   }
 
   /** @param {Error & {code: string}} error what pending requests are told */

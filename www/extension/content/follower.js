@@ -292,6 +292,7 @@ export class Follower {
     if (this.#frames.has(frame)) return;
     this.#frames.add(frame);
     this.#options.onFrame();
+    this.#options.onChange();
   }
 
   /** @param {Element} canvas that gave no picture yet */
