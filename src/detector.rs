@@ -16,7 +16,8 @@ use crate::picture::face::{FaceFinder, FoundFace};
 use crate::picture::{self, Limits, Rgb8, planes, provenance, quality, stability};
 use crate::report::heat_map::place_scores;
 use crate::report::{
-    Band, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings, Votes,
+    Band, Bounds, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings,
+    Votes,
 };
 
 /// Faces judged in one pass; more would only cost memory.
@@ -34,6 +35,9 @@ pub struct PrepareConfig {
     /// Prepare the changed copies of each face by which [`Detector::judge`] checks whether its score is stable; the network
     /// then runs once for each of [`stability::CHANGES`] more.
     pub stability: bool,
+    /// Keep each face at its own size, so that [`Detector::look_again`] can check the stability of a score that turned out to
+    /// need it.
+    pub keep_cuts: bool,
     /// Limits on the photo.
     pub limits: Limits,
 }
@@ -41,7 +45,14 @@ pub struct PrepareConfig {
 impl PrepareConfig {
     /// For a network of this input: faces are looked for, nothing but the face itself is prepared, usual limits.
     pub fn new(input_px: usize, crop_margin: f32) -> Self {
-        PrepareConfig { input_px, crop_margin, whole: false, stability: false, limits: Limits::default() }
+        PrepareConfig {
+            input_px,
+            crop_margin,
+            whole: false,
+            stability: false,
+            keep_cuts: false,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -54,12 +65,14 @@ pub struct Prepared {
     pub crops: Vec<Option<Rgb8>>,
     /// For each face its crop after each of [`stability::CHANGES`]; empty where that was not asked for or failed.
     pub variants: Vec<Vec<Rgb8>>,
+    /// For each face its cut-out at its own size; absent where that was not asked for and for faces that are not assessed.
+    pub cuts: Vec<Option<Rgb8>>,
     /// Why the file could not be read, for the surfaces to say.
     pub failure: Option<String>,
 }
 
 /// Decodes a photo, finds its faces, assesses their quality and cuts them out. A file that cannot be decoded becomes a
-/// report with the reason `unreadable`.
+/// report with the reason `unreadable`; of a damaged one those faces are judged that lie in the part that is there.
 pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Prepared {
     let started = now_ms();
     let mut report = Report {
@@ -81,40 +94,52 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         timings_ms: Timings::default(),
         checked_at: None,
     };
-    let photo = match picture::decode(bytes, &config.limits) {
+    let photo = match picture::decode_damaged(bytes, &config.limits) {
         Ok(photo) => photo,
         Err(error) => {
             report.reason = Some(Reason::Unreadable);
+            report.file.format = picture::foreign(bytes).map(|(format, _)| format.to_string());
             report.timings_ms.total_ms = now_ms() - started;
-            return Prepared { report, crops: Vec::new(), variants: Vec::new(), failure: Some(error.full_message()) };
+            let (crops, variants, cuts) = (Vec::new(), Vec::new(), Vec::new());
+            return Prepared { report, crops, variants, cuts, failure: Some(error.full_message()) };
         }
     };
     let decoded = now_ms();
     report.file.format = Some(photo.format.to_string());
-    report.file.height_px = photo.pixels.height as u32;
-    report.file.width_px = photo.pixels.width as u32;
+    report.file.height_px = photo.height_px;
+    report.file.width_px = photo.width_px;
+    report.file.present = photo.damage.map(|damage| damage.present);
+    report.file.frame = photo.frame;
+    report.file.shrunk_by = (photo.shrink > 1).then_some(photo.shrink as u32);
+    report.file.notes = photo.notes.clone();
 
-    let (mut crops, mut variants) = (Vec::new(), Vec::new());
+    let (mut crops, mut variants, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
     for (bounds, found, crop) in faces_of(&photo.pixels, finder, config) {
         let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
         let small = quality.face_px < MIN_FACE_PX;
-        let resized = if small { None } else { crop::resize(&crop, config.input_px, config.input_px).ok() };
+        let missing = photo.damage.is_some_and(|damage| !lies_in(&damage.part, &bounds, &photo.pixels, config));
+        let resized = if small || missing { None } else { crop::resize(&crop, config.input_px, config.input_px).ok() };
         let changed = if config.stability && resized.is_some() {
             // What cannot be changed is not checked, and the report shows no check.
             stability::variants(&crop, config.input_px).unwrap_or_default()
         } else {
             Vec::new()
         };
+        cuts.push((config.keep_cuts && resized.is_some()).then_some(crop));
         crops.push(resized);
         variants.push(changed);
         report.faces.push(Face {
-            bounds,
-            points: found.map(|face| face.points),
+            bounds: scaled(&bounds, photo.shrink),
+            points: found.map(|face| face.points.map(|point| point.map(|value| value * photo.shrink as f32))),
             tilt_degrees: found.map(|face| face.tilt_degrees),
             turned_degrees: found.and_then(|face| face.turned_degrees()),
             quality,
             band: Band::NotAssessed,
-            reason: Some(if small { Reason::TooSmall } else { Reason::TooDegraded }),
+            reason: Some(match (missing, small) {
+                (true, _) => Reason::Damaged,
+                (_, true) => Reason::TooSmall,
+                _ => Reason::TooDegraded,
+            }),
             p_fake: None,
             votes: None,
             classes: None,
@@ -127,7 +152,7 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     report.timings_ms =
         Timings { decode_ms: decoded - started, faces_ms: done - decoded, network_ms: 0.0, total_ms: done - started };
     summarise(&mut report);
-    Prepared { report, crops, variants, failure: None }
+    Prepared { report, crops, variants, cuts, failure: None }
 }
 
 /// Boxes, what the finder says of them, and upright crops.
@@ -135,19 +160,31 @@ fn faces_of(
     photo: &Rgb8,
     finder: &mut dyn FaceFinder,
     config: &PrepareConfig,
-) -> Vec<(crate::report::Bounds, Option<FoundFace>, Rgb8)> {
+) -> Vec<(Bounds, Option<FoundFace>, Rgb8)> {
     if config.whole {
-        let side = photo.height.min(photo.width) as f32;
-        let bounds = crate::report::Bounds {
-            x: (photo.width as f32 - side) / 2.0,
-            y: (photo.height as f32 - side) / 2.0,
-            width: side,
-            height: side,
-        };
-        return vec![(bounds, None, crop::whole_square(photo))];
+        return vec![(crop::whole_bounds(photo), None, crop::whole_square(photo))];
     }
     let found = finder.find(photo);
     found.into_iter().map(|face| (face.bounds, Some(face), face.upright_crop(photo, config.crop_margin))).collect()
+}
+
+/// Whether all that is cut out for a face is there in a damaged picture.
+fn lies_in(part: &Bounds, face: &Bounds, photo: &Rgb8, config: &PrepareConfig) -> bool {
+    let side = if config.whole { face.width } else { face.width.max(face.height) * config.crop_margin };
+    let inside = |start: f32, length: f32, part_start: f32, part_length: f32, picture: usize| {
+        let centre = start + length / 2.0;
+        // What reaches over the picture is filled in for every photo.
+        let (from, to) = ((centre - side / 2.0).max(0.0), (centre + side / 2.0).min(picture as f32));
+        from >= part_start && to <= part_start + part_length
+    };
+    inside(face.x, face.width, part.x, part.width, photo.width)
+        && inside(face.y, face.height, part.y, part.height, photo.height)
+}
+
+/// A box of a picture read at a part of its size, in pixels of the file.
+fn scaled(bounds: &Bounds, shrink: usize) -> Bounds {
+    let [x, y, width, height] = [bounds.x, bounds.y, bounds.width, bounds.height].map(|value| value * shrink as f32);
+    Bounds { x, y, width, height }
 }
 
 /// The photo's band is that of its worst face; the order of the bands from best to worst is fixed here.
@@ -163,6 +200,8 @@ pub(crate) fn summarise(report: &mut Report) {
     report.p_fake = report.faces.iter().filter_map(|face| face.p_fake).reduce(f32::max);
     report.reason = match (report.band, report.faces.first()) {
         (Band::NotAssessed, Some(largest)) => largest.reason,
+        // Where a part is missing, nobody knows what was there.
+        (Band::NotAssessed, None) if report.file.present.is_some() => Some(Reason::Damaged),
         (Band::NotAssessed, None) => Some(Reason::NoFace),
         (Band::Inconclusive, _) => {
             // Of several faces that decide the photo's band, one that says something keeps the reason away.
@@ -189,10 +228,17 @@ impl Detector {
     /// # Errors
     /// `BadWeights` for an invalid model, otherwise as [`self_check::open`].
     pub async fn open(choice: DeviceChoice, model: &[u8]) -> Result<Self> {
-        let file = ModelFile::parse(model)?;
-        let opened = self_check::open(&file.network()?, choice, known(&file.meta)).await?;
-        let Opened { engine, check, why_not_gpu } = opened;
-        Ok(Detector { engine, meta: file.meta, id: file.id, checked: Some(check), why_not_gpu })
+        Self::of(choice, ModelFile::parse(model)?).await
+    }
+
+    /// The same for a parsed file.
+    ///
+    /// # Errors
+    /// As [`Detector::open`].
+    pub async fn of(choice: DeviceChoice, file: ModelFile) -> Result<Self> {
+        let (network, meta, id) = file.into_network()?;
+        let Opened { engine, check, why_not_gpu } = self_check::open(&network, choice, known(&meta)).await?;
+        Ok(Detector { engine, meta, id, checked: Some(check), why_not_gpu })
     }
 
     /// Loads a model file onto the CPU, unchecked.
@@ -200,9 +246,8 @@ impl Detector {
     /// # Errors
     /// `BadWeights` when the file is not a valid model.
     pub fn on_cpu(model: &[u8]) -> Result<Self> {
-        let file = ModelFile::parse(model)?;
-        let engine = Engine::cpu(&file.network()?);
-        Ok(Detector { engine, meta: file.meta, id: file.id, checked: None, why_not_gpu: None })
+        let (network, meta, id) = ModelFile::parse(model)?.into_network()?;
+        Ok(Detector { engine: Engine::cpu(&network), meta, id, checked: None, why_not_gpu: None })
     }
 
     /// What [`prepare`] needs to know of this model.
@@ -278,6 +323,31 @@ impl Detector {
         Ok(report)
     }
 
+    /// What gentle changes do to the faces of a photo whose `report` was made without them: the same as if they had been asked
+    /// for at once, without decoding, finding faces or judging a second time. `prepared` must have kept its cuts.
+    ///
+    /// # Errors
+    /// `GpuLost` when the device fails to answer.
+    pub async fn look_again(&self, prepared: &Prepared, report: &Report) -> Result<Report> {
+        let started = now_ms();
+        let mut report = report.clone();
+        report.settings.stability = true;
+        for (face, cut) in report.faces.iter_mut().zip(&prepared.cuts) {
+            let (Some(p_fake), Some(cut), Some(bucket)) = (face.p_fake, cut, self.bucket(&face.quality)) else {
+                continue;
+            };
+            // What cannot be changed is not checked, and the report shows no check.
+            let Ok(changed) = stability::variants(cut, self.meta.input_px) else { continue };
+            let scores: Vec<f32> = self.score(&changed).await?.iter().map(RawScore::p_fake).collect();
+            self.hold(face, band_of(p_fake, self.meta.thresholds), &scores, bucket);
+        }
+        summarise(&mut report);
+        let took_ms = now_ms() - started;
+        report.timings_ms.network_ms += took_ms;
+        report.timings_ms.total_ms += took_ms;
+        Ok(report)
+    }
+
     /// Uncalibrated scores of crops that are already at the network's size.
     ///
     /// # Errors
@@ -301,16 +371,7 @@ impl Detector {
         face.map = Some(HeatMap { values, ..raw.map });
         face.meaning = meaning(&self.meta, &face.quality, p_fake);
         if !changed.is_empty() {
-            // The face's own calibration for all: one ruler, so that only the network's answers are compared.
-            let scores: Vec<f32> = changed.iter().map(|p| calibrate(*p, bucket)).collect();
-            let checked = stability::outcome(face.band, &scores, |p| band_of(p, self.meta.thresholds));
-            if checked.flipped {
-                face.band = Band::Inconclusive;
-                face.reason = Some(Reason::Unstable);
-                // Counted were bands without this check.
-                face.meaning = None;
-            }
-            face.stability = Some(checked);
+            self.hold(face, face.band, changed, bucket);
         }
         // Last: whatever the score does, it says nothing of a picture such as this.
         if !familiar {
@@ -318,6 +379,21 @@ impl Detector {
             face.reason = Some(Reason::Unfamiliar);
             face.meaning = None;
         }
+    }
+
+    /// Writes whether a face's `band` holds under gentle changes; `changed` are its raw scores after each of them.
+    fn hold(&self, face: &mut Face, band: Band, changed: &[f32], bucket: &CalibrationBucket) {
+        // The face's own calibration for all: one ruler, so that only the network's answers are compared.
+        let scores: Vec<f32> = changed.iter().map(|p| calibrate(*p, bucket)).collect();
+        let checked = stability::outcome(band, &scores, |p| band_of(p, self.meta.thresholds));
+        // An unfamiliar picture stays one, whatever its score does.
+        if checked.flipped && face.reason != Some(Reason::Unfamiliar) {
+            face.band = Band::Inconclusive;
+            face.reason = Some(Reason::Unstable);
+            // Counted were bands without this check.
+            face.meaning = None;
+        }
+        face.stability = Some(checked);
     }
 
     fn bucket(&self, quality: &Quality) -> Option<&CalibrationBucket> {
@@ -516,8 +592,7 @@ mod tests {
     #[test]
     fn the_reason_of_the_photo_is_that_of_its_deciding_faces() {
         let bytes = include_bytes!("../tests/pictures/astronaut.jpg");
-        let config =
-            PrepareConfig { input_px: 64, crop_margin: 1.3, whole: true, stability: false, limits: Limits::default() };
+        let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
         let mut finder = crate::picture::face::Finder::new().expect("the built-in model");
         let mut report = prepare("a", bytes, &mut finder, &config).report;
         let face = |band, reason| Face { band, reason, ..report.faces[0].clone() };

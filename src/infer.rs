@@ -5,6 +5,8 @@
 
 pub mod architecture;
 pub mod cpu;
+#[cfg(feature = "wgpu")]
+pub mod gpu;
 mod network;
 pub mod plan;
 pub mod reference;
@@ -74,6 +76,9 @@ pub struct Outputs {
 pub enum Engine {
     /// On the processor.
     Cpu(cpu::Engine),
+    /// On a GPU through WebGPU.
+    #[cfg(feature = "wgpu")]
+    Gpu(Box<gpu::Engine>),
 }
 
 impl Engine {
@@ -82,33 +87,62 @@ impl Engine {
         Engine::Cpu(cpu::Engine::new(network))
     }
 
+    /// On a GPU.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoGpu`] for a device that cannot run the network, [`ErrorKind::GpuLost`] for one that fails.
+    #[cfg(feature = "wgpu")]
+    pub async fn gpu(network: &Network, device: gpu::Device) -> Result<Engine> {
+        Ok(Engine::Gpu(Box::new(gpu::Engine::new(network, device).await?)))
+    }
+
+    /// The same on the fastest GPU; a software adapter only if `software` is set.
+    #[cfg(feature = "wgpu")]
+    async fn on_gpu(network: &Network, software: bool) -> Result<Engine> {
+        Engine::gpu(network, gpu::Device::open(software).await?).await
+    }
+
+    /// This build has none.
+    #[cfg(not(feature = "wgpu"))]
+    async fn on_gpu(_network: &Network, _software: bool) -> Result<Engine> {
+        let message = "this build has no such engine; expected one built with `--features wgpu`";
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
+
     /// What reports call it.
     pub fn name(&self) -> &str {
         match self {
             Engine::Cpu(_) if cfg!(target_family = "wasm") => "cpu-wasm",
             Engine::Cpu(_) => "cpu",
+            #[cfg(feature = "wgpu")]
+            Engine::Gpu(engine) => engine.name(),
         }
     }
 
     /// What the network says of each crop.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUsage`] for crops that contradict themselves.
+    /// [`ErrorKind::BadUsage`] for crops that contradict themselves, [`ErrorKind::GpuLost`] for a GPU that fails and
+    /// [`ErrorKind::Unsupported`] for crops that are too large for it.
     pub async fn run(&self, crops: &Units) -> Result<Vec<Outputs>> {
         crops.validate()?;
         match self {
             Engine::Cpu(engine) => Ok(engine.run(crops)),
+            #[cfg(feature = "wgpu")]
+            Engine::Gpu(engine) => engine.run(crops).await,
         }
     }
 
     /// The guided residual |I - q|, 0..1, of pictures of any size: `[n, 3, height, width]`.
     ///
     /// # Errors
-    /// [`ErrorKind::BadUsage`] for pictures that contradict themselves.
+    /// [`ErrorKind::BadUsage`] for pictures that contradict themselves, [`ErrorKind::GpuLost`] for a GPU that fails.
     pub async fn residual(&self, picture: &Units) -> Result<Vec<f32>> {
         picture.validate()?;
         match self {
             Engine::Cpu(engine) => Ok(engine.residual(picture)),
+            #[cfg(feature = "wgpu")]
+            Engine::Gpu(engine) => engine.residual(picture).await,
         }
     }
 }

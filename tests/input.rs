@@ -1,7 +1,7 @@
 //! The crop, the resize and the tensor: against slow twins that are obviously right, and by properties.
 
 use grnet::ErrorKind;
-use grnet::picture::crop::{crop_square, resize, whole_square};
+use grnet::picture::crop::{crop_square, resize, whole_bounds, whole_square};
 use grnet::picture::{Rgb8, planes};
 use grnet::report::Bounds;
 
@@ -115,6 +115,17 @@ fn a_large_face_is_the_same_as_its_reduced_photo() {
         let (found, expected) = (crop.pixel(y, x), photo.pixel(200 + 2 * y, 500 + 2 * x));
         let worst = (0..3).map(|channel| found[channel].abs_diff(expected[channel])).max();
         assert!(worst <= Some(4), "at ({y}, {x}) expected {expected:?}, found {found:?}");
+    }
+}
+
+#[test]
+fn the_whole_square_lies_where_its_bounds_say() {
+    for (height, width, left, top) in [(11, 8, 0.0, 1.0), (8, 11, 1.0, 0.0), (12, 8, 0.0, 2.0), (9, 9, 0.0, 0.0)] {
+        let photo = picture(height, width);
+        let bounds = whole_bounds(&photo);
+        assert_eq!((bounds.x, bounds.y), (left, top));
+        assert!(crop_square(&photo, &bounds, 1.0) == whole_square(&photo));
+        assert_eq!(whole_square(&photo).pixel(0, 0), photo.pixel(top as usize, left as usize));
     }
 }
 

@@ -6,6 +6,8 @@ mod conv;
 mod gemm;
 mod guided;
 mod pack;
+#[cfg(test)]
+mod parity;
 mod pool;
 mod simd;
 #[cfg_attr(not(feature = "cli"), path = "cpu/one_thread.rs")]
@@ -20,6 +22,7 @@ use super::plan::{self, BUFFERS, Op, Plan, Shape};
 use super::{Outputs, Units};
 use attention::LastMaps;
 use conv::{Direct, Finish, Framed, Size};
+use pack::Aligned;
 pub use simd::Kernels;
 use winograd::Winograd;
 
@@ -186,8 +189,8 @@ struct Workspace {
 struct Stream {
     plan: Plan,
     input: Framed,
-    maps: [Vec<f32>; BUFFERS],
-    scratch: [Vec<f32>; 2],
+    maps: [Aligned; BUFFERS],
+    scratch: [Aligned; 2],
     /// Statistics of the first stage, a picture.
     early: Vec<Vec<f32>>,
 }
@@ -211,8 +214,8 @@ impl Stream {
         Stream {
             plan,
             input: Framed::new(size, shapes.stem.kernel),
-            maps: maps.map(|length| vec![0.0; length]),
-            scratch: scratch.map(|length| vec![0.0; length]),
+            maps: maps.map(Aligned::zeros),
+            scratch: scratch.map(Aligned::zeros),
             early: vec![Vec::new(); size.n],
         }
     }

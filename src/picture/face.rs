@@ -395,7 +395,7 @@ impl From<&Candidate> for Pose {
 impl From<&Pose> for FoundFace {
     fn from(pose: &Pose) -> FoundFace {
         let [x, y] = pose.right;
-        let quarter_turns = match (x.abs() >= y.abs(), x > 0.0, y > 0.0) {
+        let quarter_turns: u8 = match (x.abs() >= y.abs(), x > 0.0, y > 0.0) {
             (true, true, _) => 0,
             (false, _, true) => 1,
             (true, false, _) => 2,

@@ -193,10 +193,17 @@ fn prepare_row(
     config: &PrepareConfig,
 ) -> Prepared {
     let odd = chance(&mut at(0, Stream::Validation, tier.number(), index as u64), 0.5);
-    // A file that cannot be read is passed on empty: `detector::prepare` then reports it as unreadable.
-    let bytes = fs::read(base.join(&row.path)).unwrap_or_default();
-    let bytes = degraded_file(&bytes, tier, odd).unwrap_or(bytes);
-    detector::prepare(&row.path, &bytes, finder, config)
+    let path = base.join(&row.path);
+    let read = fs::read(&path).map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), e));
+    match read.and_then(|bytes| degraded_file(&bytes, tier, odd)) {
+        Ok(bytes) => detector::prepare(&row.path, &bytes, finder, config),
+        // What cannot be read or degraded is passed on empty and so becomes `unreadable`: scored as the untouched file it
+        // would count for the degradation.
+        Err(error) => {
+            let empty = detector::prepare(&row.path, &[], finder, config);
+            Prepared { failure: Some(error.full_message()), ..empty }
+        }
+    }
 }
 
 /// The familiarity gate of a model: fitted on the features of the rows' faces in all `tiers`. `None` for too few faces.
@@ -674,6 +681,22 @@ mod tests {
         }
         let text = evaluation().text();
         assert!(text.contains("auc over sources: mean") && text.lines().count() > 8, "{text}");
+    }
+
+    #[test]
+    fn a_degradation_that_fails_is_not_assessed_and_not_scored_as_the_untouched_file() {
+        let folder = std::env::temp_dir().join(format!("grnet-eval-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        // Longer than a JPEG can be.
+        let strip = crate::picture::Rgb8::new(66_000, 64, vec![90; 66_000 * 64 * 3]).unwrap();
+        fs::write(folder.join("a1"), evidence::png(&strip).unwrap()).unwrap();
+        let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
+        let prepare = |tier| prepare_row(&folder, &rows()[0], 0, tier, &mut Finder::new().unwrap(), &config);
+        assert!(prepare(Tier::Raw).crops[0].is_some());
+        let failed = prepare(Tier::Hard);
+        assert_eq!((failed.crops.len(), failed.report.reason), (0, Some(Reason::Unreadable)));
+        assert!(failed.failure.unwrap().contains("JPEG"));
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -68,7 +68,7 @@ export class EngineClient {
 
   /**
    * @param {FileLike} file
-   * @param {{stability?: boolean}} [options] `stability`: also score each face under gentle changes
+   * @param {import('./messages.js').AssessOptions} [options]
    * @returns {Promise<Assessment>}
    */
   async assess(file, options = {}) {
@@ -111,7 +111,7 @@ export class EngineClient {
 
   /**
    * @param {FileLike} file
-   * @param {{stability?: boolean}} options
+   * @param {import('./messages.js').AssessOptions} options
    */
   async #assessOnce(file, options) {
     const bytes = await file.arrayBuffer().catch((error) => {

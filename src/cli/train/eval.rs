@@ -10,6 +10,7 @@ use super::style;
 use crate::cli::{self, Device};
 use crate::detector::{Detector, DeviceChoice};
 use crate::model::{ModelFile, ModelMeta, Precision};
+use crate::report::words;
 use crate::train::calibrate;
 use crate::train::card;
 use crate::train::checkpoint::write_atomically;
@@ -162,7 +163,8 @@ fn list_not_assessed(evaluation: &Evaluation) {
         println!("unlabelled  {:<10} {score}  {}", listed.degrade, listed.path);
     }
     for listed in evaluation.not_assessed.iter().take(SHOWN) {
-        eprintln!("not assessed  {:<10} {:?}  {}", listed.degrade, listed.reason, listed.path);
+        let reason = listed.reason.map_or("no reason known", words::reason);
+        eprintln!("not assessed  {:<10} {reason}  {}", listed.degrade, listed.path);
     }
     let hidden = evaluation.unknown.len().saturating_sub(SHOWN) + evaluation.not_assessed.len().saturating_sub(SHOWN);
     if hidden > 0 {

@@ -8,7 +8,7 @@ use super::super::architecture::{AttentionForm, FEATURES, Fusion};
 use super::super::network::{Linear, Network};
 use super::conv::Size;
 use super::gemm::{Runs, Walk, sums, with_rows};
-use super::pack::{self, BLOCK};
+use super::pack::{self, Aligned, BLOCK};
 use super::simd::{Isa, Kernels, Task};
 
 /// The last maps of one picture of a batch, as a trunk leaves them.
@@ -159,7 +159,7 @@ impl Task for Attend<'_> {
         let panel = 2 * I::LANES;
         // X with the places of a channel side by side, and X as panels for the matrix kernel.
         let mut lines = vec![0f32; FEATURES * area];
-        let mut panels = vec![0f32; FEATURES * area];
+        let mut panels = Aligned::zeros(FEATURES * area);
         for block in 0..FEATURES / BLOCK {
             for place in 0..area {
                 for (lane, value) in maps.at(block, place).iter().enumerate() {
@@ -170,7 +170,7 @@ impl Task for Attend<'_> {
             }
         }
         let walk = Walk { blocks: 1, block_stride: 0, depth: area };
-        let mut energies = vec![0f32; I::ROWS * FEATURES];
+        let mut energies = Aligned::zeros(I::ROWS * FEATURES);
         for (first, count) in Runs::new(FEATURES, I::ROWS) {
             for (index, weights) in panels.chunks_exact(area * panel).enumerate() {
                 let to = &mut energies[index * panel..];
@@ -200,7 +200,7 @@ fn multiply<I: Isa, const ROWS: usize>(
     for (row, start) in starts.iter_mut().enumerate() {
         *start = (first + row * walk.depth) as u32;
     }
-    for (row, sums) in sums::<I, ROWS>(isa, lines, &[starts], walk, weights).into_iter().enumerate() {
+    for (row, sums) in sums::<I, f32, ROWS>(isa, lines, &[starts], walk, weights).into_iter().enumerate() {
         let to = &mut to[row * FEATURES..][..2 * I::LANES];
         isa.store(sums[0], to);
         isa.store(sums[1], &mut to[I::LANES..]);
