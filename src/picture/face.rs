@@ -69,7 +69,7 @@ const COARSE_PX: f64 = 160.0;
 const BORDERS_PX: [usize; 2] = [32, 40];
 
 /// Score from which a cell speaks for a face. The lower one is enough to take part in a mean.
-const MIN_SCORE: f64 = 0.6;
+const MIN_SCORE: f64 = 0.75;
 const MIN_PART: f64 = 0.3;
 /// Of two faces of which one covers the other this far, as intersection over union or as part of the smaller one, only
 /// the surer is kept.
@@ -87,8 +87,8 @@ const LEVEL_PX: usize = 128;
 /// Cosine of the tilt from which on a face counts as turned: 30 degrees.
 const TURNED: f64 = 0.866;
 /// Score from which on the search is sure, and that which a look must give.
-const SURE_SCORE: f64 = 0.85;
-const MIN_LOOK_SCORE: f64 = 0.6;
+const SURE_SCORE: f64 = 0.88;
+const MIN_LOOK_SCORE: f64 = 0.8;
 
 /// Height of a face's box in widths, where the network was not sure how a box of a face at 45 degrees would stand upright.
 const USUAL_HEIGHT: f64 = 1.28;
