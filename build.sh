@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 mkdir -p "${CARGO_TARGET_DIR:-target}"
 TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 export CARGO_TARGET_DIR=$TARGET
-# Flags from the environment would displace those of .cargo/config.toml, without which the CPU build is several times slower.
+# Flags from the environment would displace those of .cargo/config.toml, without which the wasm is several times slower.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 WEIGHTS=${GRNET_WEIGHTS:-weights} # a folder with grnet.safetensors and grnet.json
 WASM=wasm32-unknown-unknown
@@ -16,6 +16,7 @@ TOOLS=$TARGET/tools
 SITE=dist/site
 EXTENSION=dist/extension # -chromium and -firefox
 NATIVE=(--locked --profile ci --features wgpu,train) # one native build for all tests and measurements
+BROWSER_BUILD=(--no-default-features --features wgpu) # one wasm for both devices
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "build.sh: $*"; exit 1; }
@@ -107,18 +108,17 @@ need_node() {
 
 # ---- Site ----------------------------------------------------------------------------------------------------------
 
-# wasm_build NAME [cargo options]: compiles the library for the browser into $TARGET/site/pkg-NAME.
+# Compiles the library for the browser, CPU and GPU in one, into $TARGET/site/pkg.
 wasm_build() {
-  local name=$1 built=$TARGET/$WASM/wasm/grnet.wasm out=$TARGET/site/pkg-$1
-  shift
-  say "building the $name wasm"
+  local built=$TARGET/$WASM/wasm/grnet.wasm out=$TARGET/site/pkg
+  say "building the wasm"
   # As a cdylib alone: cargo does no link-time optimisation for a library that is an rlib too.
-  cargo rustc --locked --lib --crate-type cdylib --profile wasm --target $WASM --no-default-features "$@"
+  cargo rustc --locked --lib --crate-type cdylib --profile wasm --target $WASM "${BROWSER_BUILD[@]}"
   mkdir -p "$TARGET/site"
-  cmp -s "$built" "$TARGET/site/$name.wasm" && [[ -f $out/grnet_bg.wasm ]] && return
+  cmp -s "$built" "$TARGET/site/grnet.wasm" && [[ -f $out/grnet_bg.wasm ]] && return
   rm -rf "$out"
   "$WASM_BINDGEN" --target web --no-typescript --out-dir "$out" --out-name grnet "$built"
-  cp "$built" "$TARGET/site/$name.wasm"
+  cp "$built" "$TARGET/site/grnet.wasm"
 }
 
 # The model and its manifest must agree before they are put before anybody.
@@ -135,18 +135,17 @@ site() {
   need_wasm_target
   need_wasm_bindgen
   check_weights
-  wasm_build cpu
-  wasm_build gpu --features wgpu
+  wasm_build
   rm -rf "$SITE"
   mkdir -p "$SITE/model"
   cp -R www/index.html www/style.css www/main.js www/sw.js www/manifest.webmanifest www/icon.svg "$SITE/"
   cp -R www/shared www/page www/gallery "$SITE/"
   cp tests/pictures/astronaut.jpg "$SITE/gallery/portrait.jpg"
-  cp -R "$TARGET/site/pkg-cpu" "$TARGET/site/pkg-gpu" "$SITE/"
+  cp -R "$TARGET/site/pkg" "$SITE/"
   cp "$WEIGHTS/grnet.safetensors" "$WEIGHTS/grnet.json" "$SITE/model/"
   site_files >"$SITE/files.js"
   local file
-  for file in pkg-cpu/grnet_bg.wasm pkg-gpu/grnet_bg.wasm model/grnet.safetensors; do
+  for file in pkg/grnet_bg.wasm model/grnet.safetensors; do
     printf '%-26s %9d bytes, %9d gzipped\n' $file "$(wc -c <"$SITE/$file")" "$(gzip -9c "$SITE/$file" | wc -c)"
   done
 }
@@ -193,14 +192,15 @@ extension_for() {
   local out=$EXTENSION-$1 from=www/extension
   rm -rf "$out"
   mkdir -p "$out/extension/lib" "$out/page"
-  cp -R "$SITE/shared" "$SITE/pkg-cpu" "$SITE/pkg-gpu" "$SITE/model" "$SITE/icon.svg" "$SITE/style.css" "$out/"
+  cp -R "$SITE/shared" "$SITE/pkg" "$SITE/model" "$SITE/icon.svg" "$SITE/style.css" "$out/"
   cp www/page/{card,dom}.js "$out/page/"
   cp LICENSE-MIT LICENSE-APACHE "$out/"
   cp "$from"/{background,engine,options,panel,popup}.js "$from"/{options,popup}.html "$from/extension.css" "$out/extension/"
   panel_page >"$out/extension/panel.html"
   cp "$from"/lib/*.js "$out/extension/lib/"
+  cp -R "$from/background" "$out/extension/"
   cp -R "$from/icons" "$out/extension/"
-  join_modules "$from"/lib/names.js "$from"/content/{candidates,pictures,badges,main}.js >"$out/extension/content.js"
+  join_modules "$from"/lib/names.js "$from"/content/{dom,candidates,addresses,sources,holdings,pictures,badges,follower,main}.js >"$out/extension/content.js"
   if [[ $1 == chromium ]]; then
     cp "$from"/{chromium,offscreen}.js "$from/offscreen.html" "$out/extension/"
     cp "$from/manifest.json" "$out/"
@@ -316,6 +316,26 @@ ignored_tests() {
   SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
 }
 
+# burn's GPU backend with our guided filter, on lavapipe or a GPU: its code is made for minutes, hence only when asked for.
+train_gpu_tests() {
+  if [[ -z ${GRNET_TRAIN_GPU:-} ]]; then
+    skip "training's GPU kernels" "compiling them takes long; GRNET_TRAIN_GPU=1 runs them"
+    return
+  fi
+  suite "training's GPU kernels" cargo test --locked --profile ci --features wgpu,train-gpu --test mte_parity --test networks \
+    -- --include-ignored gpu_ shader
+}
+
+# What burn's LibTorch backend links against must be there even to check it: `./build.sh train-env` puts it into .torch/.
+libtorch_check() {
+  if [[ ! -x .torch/bin/python ]]; then
+    skip "training on LibTorch compiles" "no .torch/ (./build.sh train-env)"
+    return
+  fi
+  check "training on LibTorch compiles" env "PATH=$PWD/.torch/bin:$PATH" LIBTORCH_USE_PYTORCH=1 \
+    LIBTORCH_BYPASS_VERSION_CHECK=1 cargo check --locked --profile ci --features libtorch --all-targets
+}
+
 rustfmt_tools() { rustfmt --edition 2024 --config-path . --check tools/serve.rs; }
 
 # The same report, natively and in a browser, and no request in between.
@@ -324,6 +344,9 @@ page_tests() {
   GRNET_BROWSER=$BROWSER GRNET_SERVER=$SERVER GRNET_BIN=$TARGET/ci/grnet GRNET_MODEL=$WEIGHTS/grnet.safetensors \
     node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
+
+# What the extension sees of pages needs no wasm: its detector is played.
+scan_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/scan.e2e.mjs tests/js/played.e2e.mjs; }
 
 extension_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/extension.e2e.mjs; }
 
@@ -339,10 +362,13 @@ run_tests() {
   check "format of tools" rustfmt_tools
   check "lints, native" cargo clippy "${NATIVE[@]}" --all-targets -- -D warnings
   check "lints, native, default features" cargo clippy --locked --profile ci --all-targets -- -D warnings
-  check "lints, browser CPU build" \
+  check "lints, browser" cargo clippy --locked --profile wasm --target $WASM --lib "${BROWSER_BUILD[@]}" -- -D warnings
+  check "lints, browser, CPU alone" \
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features -- -D warnings
-  check "lints, browser GPU build" \
-    cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features --features wgpu -- -D warnings
+  check "training on GPUs and CUDA compiles" cargo check --locked --profile ci --features wgpu,train-gpu,cuda --all-targets
+  train_gpu_tests
+  libtorch_check
+  check "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --profile ci --no-deps --features wgpu,train
   suite "tests, native" cargo test "${NATIVE[@]}"
   ignored_tests
   onnx_tests
@@ -357,6 +383,7 @@ run_tests() {
   if [[ -n $BROWSER && -d node_modules ]]; then
     check "native program" cargo build "${NATIVE[@]}"
     suite "page, end to end" page_tests
+    suite "extension in Chromium, its detector played" scan_tests
     suite "extension in Chromium" extension_tests
     FIREFOX=$(find_firefox || { debian_install firefox-esr && find_firefox; } || true)
     if [[ -n $FIREFOX ]]; then

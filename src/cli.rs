@@ -1,6 +1,16 @@
 //! The `grnet` command line: options, files, the terminal. Everything that decides about a picture is in the library.
 //! One file a subcommand; each has its clap `Args` and a `run`.
 
+/// A line for the person, on the error stream.
+macro_rules! tell {
+    ($($line:tt)*) => { $crate::cli::write_line(std::io::stderr().lock(), format_args!($($line)*)) };
+}
+/// A line of what was asked for, on the output.
+#[cfg_attr(not(feature = "train"), allow(unused_macros, reason = "most of its users train"))]
+macro_rules! say {
+    ($($line:tt)*) => { $crate::cli::write_line(std::io::stdout().lock(), format_args!($($line)*)) };
+}
+
 pub mod detect;
 #[cfg(feature = "train")]
 pub mod forge;
@@ -9,16 +19,19 @@ pub mod residual;
 pub mod train;
 pub mod verify;
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{env, fs};
+use std::{env, fmt, fs, process};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::detector::DeviceChoice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Manifest;
+use crate::report::words;
 
 /// Does the face in a photo show traces of generation or manipulation? Computed on this machine; nothing leaves it.
 #[derive(Debug, Parser)]
@@ -49,8 +62,6 @@ pub enum Device {
     Cpu,
     /// Any GPU through WebGPU (Vulkan, Metal, DX12)
     Gpu,
-    /// An NVIDIA GPU
-    Cuda,
 }
 
 impl From<Device> for DeviceChoice {
@@ -59,7 +70,6 @@ impl From<Device> for DeviceChoice {
             Device::Auto => DeviceChoice::Auto,
             Device::Cpu => DeviceChoice::Cpu,
             Device::Gpu => DeviceChoice::Gpu,
-            Device::Cuda => DeviceChoice::Cuda,
         }
     }
 }
@@ -83,7 +93,7 @@ pub fn main() -> ExitCode {
         Command::Train(command) => train::run_command(&command).map(|()| DONE),
     };
     ExitCode::from(result.unwrap_or_else(|error| {
-        eprintln!("grnet: {}", error.full_message());
+        tell!("grnet: {}", error.full_message());
         if error.kind() == ErrorKind::BadUsage { WRONG_USAGE } else { FAILED }
     }))
 }
@@ -130,21 +140,94 @@ fn model_places() -> Vec<PathBuf> {
     beside.into_iter().chain([PathBuf::from("."), source_tree]).map(|place| place.join(MODEL)).collect()
 }
 
+/// Writes a line. That nobody reads it any more, as behind `| head`, is no reason to fail.
+pub(crate) fn write_line(mut stream: impl Write, line: fmt::Arguments<'_>) {
+    let _unread = writeln!(stream, "{line}");
+}
+
+/// A path as messages show it.
+pub(crate) fn shown(path: &Path) -> String {
+    words::plain(&path.display().to_string())
+}
+
+/// Largest file that is taken for a picture, in bytes; those of 200 megapixels are a fifth of it.
+pub const MAX_PICTURE_BYTES: u64 = 256 << 20;
+
 /// Reads a file.
 ///
 /// # Errors
-/// `Io`, naming the path.
+/// `Io`, naming the path, also for what is no file: a pipe or a device might never end.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), error))
+    read_at_most(path, u64::MAX)
 }
 
-/// Writes a file.
+/// Reads a file that is to hold a picture.
+///
+/// # Errors
+/// As [`read`]; `BadImage` for a file larger than [`MAX_PICTURE_BYTES`], of which not a byte is read.
+pub fn read_picture(path: &Path) -> Result<Vec<u8>> {
+    read_at_most(path, MAX_PICTURE_BYTES)
+}
+
+fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let failed = |error| Error::caused(ErrorKind::Io, format!("cannot read {}", shown(path)), error);
+    let about = fs::metadata(path).map_err(failed)?;
+    if !about.is_file() {
+        let message = format!("expected a file, found {}: {}", kind_of(&about), shown(path));
+        return Err(Error::new(ErrorKind::Io, message));
+    }
+    let too_large = |found: u64| {
+        let message = format!("expected a picture file of at most {} MiB, found {} MiB", limit >> 20, found >> 20);
+        Error::new(ErrorKind::BadImage, message)
+    };
+    if about.len() > limit {
+        return Err(too_large(about.len()));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0));
+    // It may have grown since.
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
+}
+
+/// What a person calls something in a folder that is no regular file.
+pub(crate) fn kind_of(about: &fs::Metadata) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = about.file_type();
+        if kind.is_fifo() {
+            return "a pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+        if kind.is_block_device() || kind.is_char_device() {
+            return "a device";
+        }
+    }
+    if about.is_dir() { "a folder" } else { "something else" }
+}
+
+/// Writes a file: aside first, and under its name once it is whole, so that there never is half a file.
 ///
 /// # Errors
 /// `Io`, naming the path.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes)
-        .map_err(|error| Error::caused(ErrorKind::Io, format!("cannot write {}", path.display()), error))
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let failed = |error| Error::caused(ErrorKind::Io, format!("cannot write {}", shown(path)), error);
+    // A link stays one, and what is no file (`/dev/stdout`) is written as it is.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    if fs::metadata(&target).is_ok_and(|about| !about.is_file()) {
+        return fs::write(&target, bytes).map_err(failed);
+    }
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let aside = target.with_file_name(format!(".grnet-{}-{number}.part", process::id()));
+    let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, &target));
+    written.map_err(|error| {
+        let _gone = fs::remove_file(&aside);
+        failed(error)
+    })
 }
 
 /// Makes a folder and those above it; one that is there already stays as it is.
@@ -153,7 +236,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 /// `Io`, naming the path.
 pub fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path)
-        .map_err(|error| Error::caused(ErrorKind::Io, format!("cannot make the folder {}", path.display()), error))
+        .map_err(|error| Error::caused(ErrorKind::Io, format!("cannot make the folder {}", shown(path)), error))
 }
 
 /// The time now, RFC 3339 in UTC, to the second.

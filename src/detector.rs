@@ -3,35 +3,25 @@
 //! Two halves, so that callers can overlap them: [`prepare`] decodes and finds faces on any thread, without tensors;
 //! [`Detector::judge`] runs the network on the detector's device.
 
-use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, activation::softmax};
-use sha2::{Digest, Sha256};
-
-mod any;
-pub use any::{AnyDetector, DeviceChoice};
-
 use crate::clock::now_ms;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::infer::self_check::{self, Known, Opened, known_bytes};
+pub use crate::infer::self_check::{DeviceChoice, SelfCheck, WhyNotGpu};
+use crate::infer::{Engine, Outputs, Units};
 use crate::model::{
     AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, ModelFile, ModelMeta, Thresholds, UntouchedOutcomes,
 };
 use crate::picture::crop::{self, MIN_FACE_PX};
-use crate::picture::face::FaceFinder;
-use crate::picture::{self, Limits, Rgb8};
-use crate::picture::{provenance, quality, stability};
+use crate::picture::face::{FaceFinder, FoundFace};
+use crate::picture::{self, Limits, Rgb8, planes, provenance, quality, stability};
+use crate::report::heat_map::place_scores;
 use crate::report::{
-    Band, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings, Votes,
+    Band, Bounds, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings,
+    Votes,
 };
-use crate::train::mte::{self, GuidedFilterConfig, MteBackend};
-use crate::train::nn::input;
-use crate::train::nn::{EARLY_FEATURES, GrNet, StreamMaps, cam};
 
 /// Faces judged in one pass; more would only cost memory.
 const BATCH: usize = 8;
-/// Largest difference to the f64 reference that the guided residual may show in the self-check (measured: 1e-6).
-const FILTER_TOLERANCE: f32 = 1e-4;
-/// Largest difference to the stored logits that the network may show in the self-check.
-const NETWORK_TOLERANCE: f32 = 5e-4;
 
 /// What [`prepare`] needs to know of a model.
 #[derive(Debug, Clone)]
@@ -45,6 +35,9 @@ pub struct PrepareConfig {
     /// Prepare the changed copies of each face by which [`Detector::judge`] checks whether its score is stable; the network
     /// then runs once for each of [`stability::CHANGES`] more.
     pub stability: bool,
+    /// Keep each face at its own size, so that [`Detector::look_again`] can check the stability of a score that turned out to
+    /// need it.
+    pub keep_cuts: bool,
     /// Limits on the photo.
     pub limits: Limits,
 }
@@ -52,7 +45,14 @@ pub struct PrepareConfig {
 impl PrepareConfig {
     /// For a network of this input: faces are looked for, nothing but the face itself is prepared, usual limits.
     pub fn new(input_px: usize, crop_margin: f32) -> Self {
-        PrepareConfig { input_px, crop_margin, whole: false, stability: false, limits: Limits::default() }
+        PrepareConfig {
+            input_px,
+            crop_margin,
+            whole: false,
+            stability: false,
+            keep_cuts: false,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -65,12 +65,14 @@ pub struct Prepared {
     pub crops: Vec<Option<Rgb8>>,
     /// For each face its crop after each of [`stability::CHANGES`]; empty where that was not asked for or failed.
     pub variants: Vec<Vec<Rgb8>>,
+    /// For each face its cut-out at its own size; absent where that was not asked for and for faces that are not assessed.
+    pub cuts: Vec<Option<Rgb8>>,
     /// Why the file could not be read, for the surfaces to say.
     pub failure: Option<String>,
 }
 
 /// Decodes a photo, finds its faces, assesses their quality and cuts them out. A file that cannot be decoded becomes a
-/// report with the reason `unreadable`.
+/// report with the reason `unreadable`; of a damaged one those faces are judged that lie in the part that is there.
 pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Prepared {
     let started = now_ms();
     let mut report = Report {
@@ -92,37 +94,52 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         timings_ms: Timings::default(),
         checked_at: None,
     };
-    let photo = match picture::decode(bytes, &config.limits) {
+    let photo = match picture::decode_damaged(bytes, &config.limits) {
         Ok(photo) => photo,
         Err(error) => {
             report.reason = Some(Reason::Unreadable);
+            report.file.format = picture::foreign(bytes).map(|(format, _)| format.to_string());
             report.timings_ms.total_ms = now_ms() - started;
-            return Prepared { report, crops: Vec::new(), variants: Vec::new(), failure: Some(error.full_message()) };
+            let (crops, variants, cuts) = (Vec::new(), Vec::new(), Vec::new());
+            return Prepared { report, crops, variants, cuts, failure: Some(error.full_message()) };
         }
     };
     let decoded = now_ms();
     report.file.format = Some(photo.format.to_string());
-    report.file.height_px = photo.pixels.height as u32;
-    report.file.width_px = photo.pixels.width as u32;
+    report.file.height_px = photo.height_px;
+    report.file.width_px = photo.width_px;
+    report.file.present = photo.damage.map(|damage| damage.present);
+    report.file.frame = photo.frame;
+    report.file.shrunk_by = (photo.shrink > 1).then_some(photo.shrink as u32);
+    report.file.notes = photo.notes.clone();
 
-    let (mut crops, mut variants) = (Vec::new(), Vec::new());
-    for (bounds, crop) in faces_of(&photo.pixels, finder, config) {
+    let (mut crops, mut variants, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
+    for (bounds, found, crop) in faces_of(&photo.pixels, finder, config) {
         let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
         let small = quality.face_px < MIN_FACE_PX;
-        let resized = if small { None } else { crop::resize(&crop, config.input_px, config.input_px).ok() };
+        let missing = photo.damage.is_some_and(|damage| !lies_in(&damage.part, &bounds, &photo.pixels, config));
+        let resized = if small || missing { None } else { crop::resize(&crop, config.input_px, config.input_px).ok() };
         let changed = if config.stability && resized.is_some() {
             // What cannot be changed is not checked, and the report shows no check.
             stability::variants(&crop, config.input_px).unwrap_or_default()
         } else {
             Vec::new()
         };
+        cuts.push((config.keep_cuts && resized.is_some()).then_some(crop));
         crops.push(resized);
         variants.push(changed);
         report.faces.push(Face {
-            bounds,
+            bounds: scaled(&bounds, photo.shrink),
+            points: found.map(|face| face.points.map(|point| point.map(|value| value * photo.shrink as f32))),
+            tilt_degrees: found.map(|face| face.tilt_degrees),
+            turned_degrees: found.and_then(|face| face.turned_degrees()),
             quality,
             band: Band::NotAssessed,
-            reason: Some(if small { Reason::TooSmall } else { Reason::TooDegraded }),
+            reason: Some(match (missing, small) {
+                (true, _) => Reason::Damaged,
+                (_, true) => Reason::TooSmall,
+                _ => Reason::TooDegraded,
+            }),
             p_fake: None,
             votes: None,
             classes: None,
@@ -135,22 +152,39 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     report.timings_ms =
         Timings { decode_ms: decoded - started, faces_ms: done - decoded, network_ms: 0.0, total_ms: done - started };
     summarise(&mut report);
-    Prepared { report, crops, variants, failure: None }
+    Prepared { report, crops, variants, cuts, failure: None }
 }
 
-fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Vec<(crate::report::Bounds, Rgb8)> {
+/// Boxes, what the finder says of them, and upright crops.
+fn faces_of(
+    photo: &Rgb8,
+    finder: &mut dyn FaceFinder,
+    config: &PrepareConfig,
+) -> Vec<(Bounds, Option<FoundFace>, Rgb8)> {
     if config.whole {
-        let side = photo.height.min(photo.width) as f32;
-        let bounds = crate::report::Bounds {
-            x: (photo.width as f32 - side) / 2.0,
-            y: (photo.height as f32 - side) / 2.0,
-            width: side,
-            height: side,
-        };
-        return vec![(bounds, crop::whole_square(photo))];
+        return vec![(crop::whole_bounds(photo), None, crop::whole_square(photo))];
     }
     let found = finder.find(photo);
-    found.into_iter().map(|face| (face.bounds, crop::crop_square(photo, &face.bounds, config.crop_margin))).collect()
+    found.into_iter().map(|face| (face.bounds, Some(face), face.upright_crop(photo, config.crop_margin))).collect()
+}
+
+/// Whether all that is cut out for a face is there in a damaged picture.
+fn lies_in(part: &Bounds, face: &Bounds, photo: &Rgb8, config: &PrepareConfig) -> bool {
+    let side = if config.whole { face.width } else { face.width.max(face.height) * config.crop_margin };
+    let inside = |start: f32, length: f32, part_start: f32, part_length: f32, picture: usize| {
+        let centre = start + length / 2.0;
+        // What reaches over the picture is filled in for every photo.
+        let (from, to) = ((centre - side / 2.0).max(0.0), (centre + side / 2.0).min(picture as f32));
+        from >= part_start && to <= part_start + part_length
+    };
+    inside(face.x, face.width, part.x, part.width, photo.width)
+        && inside(face.y, face.height, part.y, part.height, photo.height)
+}
+
+/// A box of a picture read at a part of its size, in pixels of the file.
+fn scaled(bounds: &Bounds, shrink: usize) -> Bounds {
+    let [x, y, width, height] = [bounds.x, bounds.y, bounds.width, bounds.height].map(|value| value * shrink as f32);
+    Bounds { x, y, width, height }
 }
 
 /// The photo's band is that of its worst face; the order of the bands from best to worst is fixed here.
@@ -166,6 +200,8 @@ pub(crate) fn summarise(report: &mut Report) {
     report.p_fake = report.faces.iter().filter_map(|face| face.p_fake).reduce(f32::max);
     report.reason = match (report.band, report.faces.first()) {
         (Band::NotAssessed, Some(largest)) => largest.reason,
+        // Where a part is missing, nobody knows what was there.
+        (Band::NotAssessed, None) if report.file.present.is_some() => Some(Reason::Damaged),
         (Band::NotAssessed, None) => Some(Reason::NoFace),
         (Band::Inconclusive, _) => {
             // Of several faces that decide the photo's band, one that says something keeps the reason away.
@@ -178,41 +214,40 @@ pub(crate) fn summarise(report: &mut Report) {
 
 /// A model on a device.
 #[derive(Debug)]
-pub struct Detector<B: MteBackend> {
-    network: GrNet<B>,
+pub struct Detector {
+    engine: Engine,
     meta: ModelMeta,
     id: String,
-    device: B::Device,
-    backend: String,
+    checked: Option<SelfCheck>,
+    why_not_gpu: Option<(WhyNotGpu, String)>,
 }
 
-/// Result of [`Detector::self_check`].
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct SelfCheck {
-    /// Whether filter and network computed what they should.
-    pub ok: bool,
-    /// Largest difference of the guided residual to the f64 reference.
-    pub filter_max_abs: f32,
-    /// Largest difference of the logits to those stored in the model file.
-    pub network_max_abs: f32,
-}
-
-impl<B: MteBackend> Detector<B> {
-    /// Loads a model file onto a device; `backend` is the name that reports will carry.
+impl Detector {
+    /// Loads a model file onto the chosen device, and checks that this one computes rightly.
     ///
     /// # Errors
-    /// [`ErrorKind::BadWeights`] when the file is not a valid model.
-    pub fn load(model: &[u8], device: B::Device, backend: &str) -> Result<Self> {
-        Self::from_file(&ModelFile::parse(model)?, device, backend)
+    /// `BadWeights` for an invalid model, otherwise as [`self_check::open`].
+    pub async fn open(choice: DeviceChoice, model: &[u8]) -> Result<Self> {
+        Self::of(choice, ModelFile::parse(model)?).await
     }
 
     /// The same for a parsed file.
     ///
     /// # Errors
-    /// [`ErrorKind::BadWeights`] when a tensor is missing, misshapen or unexpected.
-    pub fn from_file(file: &ModelFile, device: B::Device, backend: &str) -> Result<Self> {
-        let network = file.network::<B>(&device)?.folded();
-        Ok(Detector { network, meta: file.meta.clone(), id: file.id.clone(), device, backend: backend.to_string() })
+    /// As [`Detector::open`].
+    pub async fn of(choice: DeviceChoice, file: ModelFile) -> Result<Self> {
+        let (network, meta, id) = file.into_network()?;
+        let Opened { engine, check, why_not_gpu } = self_check::open(&network, choice, known(&meta)).await?;
+        Ok(Detector { engine, meta, id, checked: Some(check), why_not_gpu })
+    }
+
+    /// Loads a model file onto the CPU, unchecked.
+    ///
+    /// # Errors
+    /// `BadWeights` when the file is not a valid model.
+    pub fn on_cpu(model: &[u8]) -> Result<Self> {
+        let (network, meta, id) = ModelFile::parse(model)?.into_network()?;
+        Ok(Detector { engine: Engine::cpu(&network), meta, id, checked: None, why_not_gpu: None })
     }
 
     /// What [`prepare`] needs to know of this model.
@@ -227,7 +262,22 @@ impl<B: MteBackend> Detector<B> {
 
     /// The name that reports carry for what computed them.
     pub fn backend(&self) -> &str {
-        &self.backend
+        self.engine.name()
+    }
+
+    /// Whether a GPU computes.
+    pub fn is_on_gpu(&self) -> bool {
+        !matches!(self.engine, Engine::Cpu(_))
+    }
+
+    /// What the check at [`Detector::open`] found.
+    pub fn checked(&self) -> Option<&SelfCheck> {
+        self.checked.as_ref()
+    }
+
+    /// Why the CPU computes although a GPU was wanted, and in words what that one did.
+    pub fn why_not_gpu(&self) -> Option<(WhyNotGpu, &str)> {
+        self.why_not_gpu.as_ref().map(|(why, message)| (*why, message.as_str()))
     }
 
     /// Which model this is.
@@ -238,12 +288,12 @@ impl<B: MteBackend> Detector<B> {
     /// Judges the faces of a prepared photo.
     ///
     /// # Errors
-    /// [`ErrorKind::GpuLost`] when the device fails to answer.
+    /// `GpuLost` when the device fails to answer.
     pub async fn judge(&self, prepared: &Prepared) -> Result<Report> {
         let started = now_ms();
         let mut report = prepared.report.clone();
         report.model = self.model_info();
-        report.backend = self.backend.clone();
+        report.backend = self.backend().to_string();
         let judged: Vec<(usize, &Rgb8)> = prepared
             .crops
             .iter()
@@ -273,39 +323,38 @@ impl<B: MteBackend> Detector<B> {
         Ok(report)
     }
 
+    /// What gentle changes do to the faces of a photo whose `report` was made without them: the same as if they had been asked
+    /// for at once, without decoding, finding faces or judging a second time. `prepared` must have kept its cuts.
+    ///
+    /// # Errors
+    /// `GpuLost` when the device fails to answer.
+    pub async fn look_again(&self, prepared: &Prepared, report: &Report) -> Result<Report> {
+        let started = now_ms();
+        let mut report = report.clone();
+        report.settings.stability = true;
+        for (face, cut) in report.faces.iter_mut().zip(&prepared.cuts) {
+            let (Some(p_fake), Some(cut), Some(bucket)) = (face.p_fake, cut, self.bucket(&face.quality)) else {
+                continue;
+            };
+            // What cannot be changed is not checked, and the report shows no check.
+            let Ok(changed) = stability::variants(cut, self.meta.input_px) else { continue };
+            let scores: Vec<f32> = self.score(&changed).await?.iter().map(RawScore::p_fake).collect();
+            self.hold(face, band_of(p_fake, self.meta.thresholds), &scores, bucket);
+        }
+        summarise(&mut report);
+        let took_ms = now_ms() - started;
+        report.timings_ms.network_ms += took_ms;
+        report.timings_ms.total_ms += took_ms;
+        Ok(report)
+    }
+
     /// Uncalibrated scores of crops that are already at the network's size.
     ///
     /// # Errors
-    /// [`ErrorKind::GpuLost`] when the device fails to answer.
+    /// `GpuLost` when the device fails to answer.
     pub async fn score(&self, crops: &[Rgb8]) -> Result<Vec<RawScore>> {
-        let [early, maps] = self.maps(input::batch_unit(crops, &self.device));
-        let [_, _, height, width] = maps.spatial.dims();
-        let places = self.network.place_logits(&self.meta.network, maps.clone());
-        let features = read(early.statistics()).await?;
-        let output = self.network.heads(&self.meta.network, maps);
-        let spatial = probabilities(output.spatial).await?;
-        let residual = probabilities(output.residual).await?;
-        let classes = self.meta.network.classes;
-        let logits = read(output.fused.clone()).await?;
-        let places = read(places).await?;
-        let scores = probabilities(output.fused).await?.into_iter().zip(spatial).zip(residual);
-        let maps = logits.chunks(classes).zip(places.chunks(classes * height * width));
-        Ok(scores
-            .zip(maps)
-            .zip(features.chunks(EARLY_FEATURES))
-            .map(|((((classes, spatial), residual), (logits, places)), features)| RawScore {
-                features: features.to_vec(),
-                votes: Votes { spatial: 1.0 - spatial[0], residual: 1.0 - residual[0] },
-                classes,
-                map: HeatMap { height: height as u32, width: width as u32, values: cam::place_scores(places, logits) },
-            })
-            .collect())
-    }
-
-    /// Those that the familiarity gate looks at, and the last ones.
-    fn maps(&self, unit: Tensor<B, 4>) -> [StreamMaps<B>; 2] {
-        let residual = mte::residual(unit.clone(), &self.meta.mte);
-        self.network.early_and_last_maps(&self.meta.network, input::normalise(unit), residual)
+        let outputs = self.engine.run(&units(crops)).await?;
+        Ok(outputs.into_iter().map(RawScore::from).collect())
     }
 
     /// Writes what was found of a face; `changed` are its raw scores after each of [`stability::CHANGES`], or none.
@@ -322,16 +371,7 @@ impl<B: MteBackend> Detector<B> {
         face.map = Some(HeatMap { values, ..raw.map });
         face.meaning = meaning(&self.meta, &face.quality, p_fake);
         if !changed.is_empty() {
-            // The face's own calibration for all: one ruler, so that only the network's answers are compared.
-            let scores: Vec<f32> = changed.iter().map(|p| calibrate(*p, bucket)).collect();
-            let checked = stability::outcome(face.band, &scores, |p| band_of(p, self.meta.thresholds));
-            if checked.flipped {
-                face.band = Band::Inconclusive;
-                face.reason = Some(Reason::Unstable);
-                // Counted were bands without this check.
-                face.meaning = None;
-            }
-            face.stability = Some(checked);
+            self.hold(face, face.band, changed, bucket);
         }
         // Last: whatever the score does, it says nothing of a picture such as this.
         if !familiar {
@@ -341,6 +381,21 @@ impl<B: MteBackend> Detector<B> {
         }
     }
 
+    /// Writes whether a face's `band` holds under gentle changes; `changed` are its raw scores after each of them.
+    fn hold(&self, face: &mut Face, band: Band, changed: &[f32], bucket: &CalibrationBucket) {
+        // The face's own calibration for all: one ruler, so that only the network's answers are compared.
+        let scores: Vec<f32> = changed.iter().map(|p| calibrate(*p, bucket)).collect();
+        let checked = stability::outcome(band, &scores, |p| band_of(p, self.meta.thresholds));
+        // An unfamiliar picture stays one, whatever its score does.
+        if checked.flipped && face.reason != Some(Reason::Unfamiliar) {
+            face.band = Band::Inconclusive;
+            face.reason = Some(Reason::Unstable);
+            // Counted were bands without this check.
+            face.meaning = None;
+        }
+        face.stability = Some(checked);
+    }
+
     fn bucket(&self, quality: &Quality) -> Option<&CalibrationBucket> {
         find_bucket(&self.meta.calibration, quality)
     }
@@ -348,35 +403,46 @@ impl<B: MteBackend> Detector<B> {
     /// The guided residual of a crop, amplified for the eye: `gain` times, clipped at white.
     ///
     /// # Errors
-    /// [`ErrorKind::GpuLost`] when the device fails to answer.
+    /// `GpuLost` when the device fails to answer.
     pub async fn residual_picture(&self, crop: &Rgb8, gain: f32) -> Result<Rgb8> {
-        let unit = input::batch_unit::<B>(std::slice::from_ref(crop), &self.device);
-        let residual = mte::residual(unit, &self.meta.mte).mul_scalar(gain * 255.0).permute([0, 2, 3, 1]);
-        let values = read(residual).await?;
-        Rgb8::new(crop.height, crop.width, values.iter().map(|v| v.round().clamp(0.0, 255.0) as u8).collect())
+        let residual = self.engine.residual(&units(std::slice::from_ref(crop))).await?;
+        Ok(amplified(&residual, crop.height, crop.width, gain))
     }
 
     /// Runs filter and network on a known picture and compares with known answers: a GPU can be silently wrong.
     ///
     /// # Errors
-    /// [`ErrorKind::GpuLost`] when the device fails to answer; a wrong answer is `ok: false`, no error.
+    /// `GpuLost` when the device fails to answer; a wrong answer is `ok: false`, no error.
     pub async fn self_check(&self) -> Result<SelfCheck> {
-        let filter_max_abs = filter_error::<B>(&self.meta.mte, &self.device).await?;
-        let logits = self.known_logits().await?;
-        let network_max_abs = max_abs(&logits, &self.meta.known_logits);
-        let ok = filter_max_abs <= FILTER_TOLERANCE && network_max_abs <= NETWORK_TOLERANCE;
-        Ok(SelfCheck { ok, filter_max_abs, network_max_abs })
+        self_check::check(&self.engine, known(&self.meta)).await
     }
 
-    /// The classifier's logits on [`known_picture`]; stored in the model file at export.
+    /// The classifier's logits on [`known_picture`].
     ///
     /// # Errors
-    /// [`ErrorKind::GpuLost`] when the device fails to answer.
+    /// `GpuLost` when the device fails to answer.
     pub async fn known_logits(&self) -> Result<Vec<f32>> {
-        let picture = known_picture(self.meta.input_px);
-        let [_, maps] = self.maps(input::batch_unit(std::slice::from_ref(&picture), &self.device));
-        read(self.network.heads(&self.meta.network, maps).fused).await
+        self_check::known_logits(&self.engine, self.meta.input_px).await
     }
+}
+
+/// What a model file knows of its answers.
+fn known(meta: &ModelMeta) -> Known<'_> {
+    Known { mte: &meta.mte, side_px: meta.input_px, logits: &meta.known_logits }
+}
+
+/// Crops of one size, as the engine takes them.
+fn units(crops: &[Rgb8]) -> Units {
+    let (height, width) = crops.first().map_or((0, 0), |crop| (crop.height, crop.width));
+    Units { n: crops.len(), height, width, values: planes(crops) }
+}
+
+/// A residual `[3, height, width]` for the eye: `gain` times, white where it is above 1.
+pub fn amplified(residual: &[f32], height: usize, width: usize, gain: f32) -> Rgb8 {
+    let area = height * width;
+    let value = |index: usize| residual[index % 3 * area + index / 3] * gain * 255.0;
+    let data = (0..3 * area).map(|index| value(index).round().clamp(0.0, 255.0) as u8).collect();
+    Rgb8 { height, width, data }
 }
 
 /// What the network says of one crop, before calibration.
@@ -388,7 +454,7 @@ pub struct RawScore {
     pub votes: Votes,
     /// The classifier's `p_fake` for a face that looked everywhere like one place.
     pub map: HeatMap,
-    /// What the familiarity gate looks at; see [`StreamMaps::statistics`].
+    /// What the familiarity gate looks at; see [`Outputs::early`].
     pub features: Vec<f32>,
 }
 
@@ -397,6 +463,30 @@ impl RawScore {
     pub fn p_fake(&self) -> f32 {
         1.0 - self.classes[0]
     }
+}
+
+impl From<Outputs> for RawScore {
+    fn from(outputs: Outputs) -> Self {
+        let p_fake = |logits: &[f32]| 1.0 - softmax(logits)[0];
+        RawScore {
+            classes: softmax(&outputs.fused),
+            votes: Votes { spatial: p_fake(&outputs.spatial), residual: p_fake(&outputs.residual) },
+            map: HeatMap {
+                height: outputs.places_height as u32,
+                width: outputs.places_width as u32,
+                values: place_scores(&outputs.places, &outputs.fused),
+            },
+            features: outputs.early,
+        }
+    }
+}
+
+/// Logits -> probabilities.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f32> = logits.iter().map(|logit| (logit - top).exp()).collect();
+    let sum: f32 = shares.iter().sum();
+    shares.into_iter().map(|share| share / sum).collect()
 }
 
 /// The bucket that a face of this quality falls into.
@@ -452,53 +542,9 @@ pub fn meaning(meta: &ModelMeta, quality: &Quality, p_fake: f32) -> Option<Meani
     Some(Meaning { per_1000_untouched: per_1000(share), at_most: true })
 }
 
-/// A picture of structured noise that every build makes alike, for self-checks: bytes from SHA-256 in counter mode,
-/// mixed with a ramp.
+/// The picture of the self-check.
 pub fn known_picture(side: usize) -> Rgb8 {
-    let mut data = Vec::with_capacity(side * side * 3);
-    let mut counter = 0u32;
-    while data.len() < side * side * 3 {
-        data.extend(Sha256::digest(counter.to_le_bytes()));
-        counter += 1;
-    }
-    data.truncate(side * side * 3);
-    for (index, byte) in data.iter_mut().enumerate() {
-        let (y, x) = (index / 3 / side, index / 3 % side);
-        let ramp = 160 * (y + x) / (2 * side);
-        *byte = (ramp + usize::from(*byte >> 2)) as u8;
-    }
-    Rgb8 { height: side, width: side, data }
-}
-
-async fn filter_error<B: MteBackend>(config: &GuidedFilterConfig, device: &B::Device) -> Result<f32> {
-    let side = 40;
-    let picture = known_picture(side);
-    let unit = input::batch_unit::<B>(std::slice::from_ref(&picture), device);
-    let fast = read(mte::residual(unit, config)).await?;
-    let planes: Vec<f64> =
-        (0..3).flat_map(|c| picture.data.iter().skip(c).step_by(3).map(|v| f64::from(*v) / 255.0)).collect();
-    let exact: Vec<f32> = mte::reference::residual(&planes, side, side, config).into_iter().map(|v| v as f32).collect();
-    Ok(max_abs(&fast, &exact))
-}
-
-/// Largest absolute difference; infinite when the lengths differ, nothing is compared, or a value is not a number.
-fn max_abs(found: &[f32], expected: &[f32]) -> f32 {
-    if found.len() != expected.len() || found.is_empty() {
-        return f32::INFINITY;
-    }
-    let differences = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
-    differences.fold(0.0, |max, d| if d.is_nan() { f32::INFINITY } else { max.max(d) })
-}
-
-async fn probabilities<B: Backend>(logits: Tensor<B, 2>) -> Result<Vec<Vec<f32>>> {
-    let classes = logits.dims()[1];
-    Ok(read(softmax(logits, 1)).await?.chunks(classes).map(<[f32]>::to_vec).collect())
-}
-
-async fn read<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Result<Vec<f32>> {
-    let lost = |error: String| Error::new(ErrorKind::GpuLost, format!("reading a result from the device: {error}"));
-    let data = tensor.into_data_async().await.map_err(|error| lost(format!("{error:?}")))?;
-    data.convert::<f32>().into_vec::<f32>().map_err(|error| lost(format!("{error:?}")))
+    Rgb8 { height: side, width: side, data: known_bytes(side) }
 }
 
 #[cfg(test)]
@@ -546,9 +592,8 @@ mod tests {
     #[test]
     fn the_reason_of_the_photo_is_that_of_its_deciding_faces() {
         let bytes = include_bytes!("../tests/pictures/astronaut.jpg");
-        let config =
-            PrepareConfig { input_px: 64, crop_margin: 1.3, whole: true, stability: false, limits: Limits::default() };
-        let mut finder = crate::picture::face::SeetaFinder::new().expect("the built-in model");
+        let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
+        let mut finder = crate::picture::face::Finder::new().expect("the built-in model");
         let mut report = prepare("a", bytes, &mut finder, &config).report;
         let face = |band, reason| Face { band, reason, ..report.faces[0].clone() };
         let unstable = face(Band::Inconclusive, Some(Reason::Unstable));

@@ -1,14 +1,15 @@
 //! grnet: does the face in a photo show traces of generation or manipulation?
 //!
 //! GRnet (guided residuals network, arXiv 2205.00753): a guided filter strips a face of its content and leaves
-//! manipulation traces ([`train::mte`]), two ResNet-18 streams read the picture and the traces, attention fuses them ([`train::nn`]).
-//! [`detector`] joins the whole way from the bytes of a photo to a [`report::Report`]. The library does no file and no
-//! network I/O: bytes in, values out.
+//! manipulation traces, two ResNet-18 streams read the picture and the traces, attention fuses them ([`infer`]). [`detector`]
+//! joins the whole way from the bytes of a photo to a [`report::Report`]. The library does no file and no network I/O:
+//! bytes in, values out.
 #![warn(missing_docs)]
 
 pub mod clock;
 pub mod detector;
 pub mod error;
+pub mod infer;
 pub mod model;
 pub mod picture;
 pub mod report;
@@ -17,13 +18,6 @@ pub mod report;
 pub mod cli;
 #[cfg(feature = "train")]
 pub mod train;
-/// What the detector still takes from the training framework.
-#[cfg(not(feature = "train"))]
-pub mod train {
-    pub mod backend;
-    pub mod mte;
-    pub mod nn;
-}
 #[cfg(target_family = "wasm")]
 pub mod web;
 

@@ -1,5 +1,6 @@
 //! Pictures as a person knows them: bytes, pixels, faces. No tensors here.
 
+mod colour;
 pub mod crop;
 pub mod decode;
 pub mod encode;
@@ -10,7 +11,10 @@ pub mod quality;
 pub mod rgb8;
 pub mod stability;
 
-pub use decode::{Limits, Photo, decode};
+pub(crate) use decode::foreign;
+pub use decode::{Damage, Limits, Photo, decode, decode_damaged};
+#[cfg(feature = "cli")]
+pub(crate) use decode::{declared_pixels, is_read};
 pub use encode::encode_jpeg;
 pub(crate) use jpeg::jpeg_segments;
-pub use rgb8::Rgb8;
+pub use rgb8::{Rgb8, planes};

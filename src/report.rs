@@ -2,6 +2,7 @@
 //! used unchanged by the command line, the page and the extension.
 
 pub mod evidence;
+pub mod heat_map;
 pub mod words;
 
 use serde::{Deserialize, Serialize};
@@ -61,12 +62,50 @@ pub struct FileInfo {
     pub size_bytes: u64,
     /// SHA-256 of the file's bytes, lower-case hexadecimal.
     pub sha256: String,
-    /// `jpeg`, `png`, `webp`, `gif` or `bmp`; absent when unreadable.
+    /// `jpeg`, `png`, `webp`, `gif` or `bmp`; of an unreadable file what else it is, for example `heic`, where that is known.
     pub format: Option<String>,
     /// Height in pixels after EXIF orientation; 0 when unreadable.
     pub height_px: u32,
     /// Width in pixels after EXIF orientation; 0 when unreadable.
     pub width_px: u32,
+    /// The share of the picture, 0..1, that is there and can be trusted; absent when it is whole. Faces that do not lie in that
+    /// part wholly are not assessed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub present: Option<f32>,
+    /// Which frame of an animation was read; absent for a still picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<FrameRead>,
+    /// The sides of a very large picture were divided by this number when it was read; absent for nearly all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrunk_by: Option<u32>,
+    /// What else a reader should know of how the file was read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+}
+
+/// A frame of an animation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameRead {
+    /// Its number, counted from 1.
+    pub number: u32,
+    /// How many frames there are.
+    pub count: u32,
+}
+
+/// How a file was read, where that is not as usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// All of the picture is there, but the mark that ends the file is not.
+    NoEndMark,
+    /// A checksum is wrong; the picture itself fits its own.
+    WrongChecksum,
+    /// Colours were brought from the file's colour profile to sRGB.
+    ColourProfile,
+    /// The file has a colour profile that was not read; its colours were taken for sRGB.
+    UnreadProfile,
+    /// The file asks to be turned, but browsers show files of this format as they are stored; so it was judged.
+    NotTurned,
 }
 
 /// The four answers, and no others. Finding no traces is no proof of anything.
@@ -95,6 +134,8 @@ pub enum Reason {
     TooDegraded,
     /// The file could not be decoded; [`Report`]s of such files carry no faces.
     Unreadable,
+    /// The file is damaged or cut off, and the face (or all of the picture) does not lie in the part that is there.
+    Damaged,
     /// The band did not survive gentle changes of the picture, so that it became `inconclusive`.
     Unstable,
     /// The picture is too unlike the face photos that the model knows, so that its score became `inconclusive`.
@@ -107,6 +148,17 @@ pub struct Face {
     /// The finder's box, in pixels of the upright photo.
     #[serde(rename = "box")]
     pub bounds: Bounds,
+    /// Right eye, left eye, tip of the nose, right and left corner of the mouth, as seen from the person, in pixels of
+    /// the upright photo; absent where nothing was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub points: Option<[[f32; 2]; 5]>,
+    /// By how many degrees clockwise the head is turned in the photo, -180..=180; absent where nothing was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tilt_degrees: Option<f32>,
+    /// 90, 180 or 270 where the crop was turned back by that much, counterclockwise, before judging: crop and map show
+    /// the face upright. Absent for faces that are upright.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned_degrees: Option<u16>,
     /// What the pixels allow to be said.
     pub quality: Quality,
     /// The band of this face.

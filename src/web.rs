@@ -6,76 +6,90 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use crate::detector::{AnyDetector, DeviceChoice};
-use crate::detector::{PrepareConfig, Prepared, SelfCheck, prepare};
+use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, SelfCheck, prepare};
 use crate::error::{Error, ErrorKind};
-use crate::model::{ModelMeta, Thresholds};
+use crate::model::{ModelFile, ModelMeta, Thresholds};
 use crate::picture::Rgb8;
-use crate::picture::face::SeetaFinder;
+use crate::picture::face::Finder;
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
-use crate::report::{ModelInfo, Report};
-
-/// What this build computes on: one build a device, so that a page fetches only what it needs.
-const DEVICE: DeviceChoice = if cfg!(feature = "wgpu") { DeviceChoice::Gpu } else { DeviceChoice::Cpu };
+use crate::report::{HeatMap, ModelInfo, Report};
 
 /// A loaded model on its device, and the photo that was assessed last.
 #[wasm_bindgen]
 pub struct Engine {
-    detector: AnyDetector,
-    finder: RefCell<SeetaFinder>,
+    detector: Detector,
+    finder: RefCell<Finder>,
     last: RefCell<Option<(Prepared, Report)>>,
 }
 
 #[wasm_bindgen]
 impl Engine {
-    /// Loads a model file: sets up the device and uploads the weights.
+    /// Loads a model file onto the GPU (`device` "gpu": the CPU where that fails) or the CPU ("cpu"), and checks that it
+    /// computes rightly.
     ///
     /// # Errors
-    /// `{code, message}`: `bad_weights`, `no_gpu`.
-    pub async fn load(model: Vec<u8>) -> Result<Engine, JsValue> {
+    /// `{code, message}`: `bad_weights`, `bad_usage` for another device, `internal` for a CPU that computes wrongly.
+    pub async fn load(model: Vec<u8>, device: String) -> Result<Engine, JsValue> {
         console_error_panic_hook::set_once();
-        let detector = AnyDetector::open(DEVICE, &model).await.map_err(js_error)?;
-        let finder = SeetaFinder::new().map_err(js_error)?;
+        let choice = match device.as_str() {
+            "cpu" => DeviceChoice::Cpu,
+            "gpu" => DeviceChoice::GpuOrCpu,
+            other => {
+                let message = format!("expected the device cpu or gpu, found {other}");
+                return Err(js_error(Error::new(ErrorKind::BadUsage, message)));
+            }
+        };
+        let file = ModelFile::parse(&model).map_err(js_error)?;
+        drop(model);
+        let detector = Detector::of(choice, file).await.map_err(js_error)?;
+        let finder = Finder::new().map_err(js_error)?;
         Ok(Engine { detector, finder: RefCell::new(finder), last: RefCell::new(None) })
     }
 
-    /// `{model: {id, name, input_px}, backend, thresholds: {likely_fake, auto_scan, no_signs}, origin: {licence, training}}`.
+    /// `{model: {id, name, input_px}, build, backend, note, detail, thresholds: {likely_fake, auto_scan, no_signs},
+    /// origin: {licence, training}, self_check: {ok, filter_max_abs, network_max_abs}}`; `build` is the device, `note` why it is
+    /// not the GPU that was wanted (`no_adapter`, `gpu_failed`, `self_check_failed`) or null, `detail` what that one did.
     ///
     /// # Errors
     /// `internal`, should the values not be expressible in JSON.
     pub fn info(&self) -> Result<JsValue, JsValue> {
         let ModelMeta { licence, training, thresholds, .. } = self.detector.meta();
-        let origin = Origin { licence, training };
-        to_js(&Info { model: self.detector.model_info(), backend: self.detector.backend(), thresholds, origin })
+        let why = self.detector.why_not_gpu();
+        to_js(&Info {
+            model: self.detector.model_info(),
+            build: if self.detector.is_on_gpu() { "gpu" } else { "cpu" },
+            backend: self.detector.backend(),
+            note: why.map(|(why, _)| why.code()),
+            detail: why.map_or("", |(_, message)| message),
+            thresholds,
+            origin: Origin { licence, training },
+            self_check: self.detector.checked(),
+        })
     }
 
-    /// Runs filter and network on a known picture: `{ok, filter_max_abs, network_max_abs, message}`.
-    ///
-    /// # Errors
-    /// `gpu_lost` when the device fails to answer; wrong answers are `ok: false`.
-    pub async fn self_check(&self) -> Result<JsValue, JsValue> {
-        let check = self.detector.self_check().await.map_err(js_error)?;
-        let (filter, network) = (check.filter_max_abs, check.network_max_abs);
-        to_js(&Check { check, message: format!("largest differences: filter {filter:e}, network {network:e}") })
-    }
-
-    /// The report on a photo, and in `failure` why its file could not be read, else null: `{report, failure}`. With
-    /// `stability` each face is also scored under gentle changes, which takes five times as long.
+    /// The report on a photo, and in `failure` why its file could not be read, else null: `{report, failure}`. Where its score
+    /// is at least `stability_from`, each face is also scored under gentle changes, which takes five times as long.
     ///
     /// # Errors
     /// `gpu_lost` when the device fails to answer. A file that cannot be read is a report, no error.
-    pub async fn assess(&self, name: String, bytes: Vec<u8>, stability: Option<bool>) -> Result<JsValue, JsValue> {
-        let config = PrepareConfig { stability: stability.unwrap_or(false), ..self.detector.prepare_config() };
+    pub async fn assess(&self, name: String, bytes: Vec<u8>, stability_from: Option<f32>) -> Result<JsValue, JsValue> {
+        let at_once = stability_from == Some(0.0);
+        let later = stability_from.filter(|_| !at_once);
+        let config = PrepareConfig { stability: at_once, keep_cuts: later.is_some(), ..self.detector.prepare_config() };
         let prepared = prepare(&name, &bytes, &mut *self.finder.borrow_mut(), &config);
         drop(bytes);
-        let report = self.detector.judge(&prepared).await.map_err(js_error)?;
+        let mut report = self.detector.judge(&prepared).await.map_err(js_error)?;
+        if later.is_some_and(|from| report.p_fake.is_some_and(|p_fake| p_fake >= from)) {
+            report = self.detector.look_again(&prepared, &report).await.map_err(js_error)?;
+        }
         let answer = to_js(&Answer { report: &report, failure: prepared.failure.as_deref() })?;
         self.last.replace(Some((prepared, report)));
         Ok(answer)
     }
 
     /// The cut-out face `index` of the photo assessed last, its amplified residual, and its heat map as a layer to lay over
-    /// it: `{photo, residual, heat}`, each `{height, width, rgba}`.
+    /// it, on the scale of all faces and on that of its own maximum: `{photo, residual, heat, heat_own}`, each
+    /// `{height, width, rgba}`.
     ///
     /// # Errors
     /// `bad_usage` where there is no such face at the network's size, `gpu_lost` when the device fails to answer.
@@ -90,12 +104,18 @@ impl Engine {
             found.ok_or_else(none).map_err(js_error)?
         };
         let residual = self.detector.residual_picture(&crop, RESIDUAL_GAIN).await.map_err(js_error)?;
-        let heat = map.map_or_else(
-            || vec![0; crop.height * crop.width * 4],
-            |map| evidence::paint(&map, crop.height, crop.width),
-        );
-        let heat = pixels(crop.height, crop.width, &heat)?;
-        object(&[("photo", picture(&crop)?), ("residual", picture(&residual)?), ("heat", heat)])
+        let layer = |map: Option<HeatMap>| {
+            let (height, width) = (crop.height, crop.width);
+            let rgba = map.map_or_else(|| vec![0; height * width * 4], |map| evidence::paint(&map, height, width));
+            pixels(height, width, &rgba)
+        };
+        let own = layer(map.as_ref().map(evidence::on_own_scale))?;
+        object(&[
+            ("photo", picture(&crop)?),
+            ("residual", picture(&residual)?),
+            ("heat", layer(map)?),
+            ("heat_own", own),
+        ])
     }
 }
 
@@ -137,9 +157,13 @@ pub fn report_html(
 #[derive(Serialize)]
 struct Info<'a> {
     model: ModelInfo,
+    build: &'static str,
     backend: &'a str,
+    note: Option<&'static str>,
+    detail: &'a str,
     thresholds: &'a Thresholds,
     origin: Origin<'a>,
+    self_check: Option<&'a SelfCheck>,
 }
 
 /// Where the weights come from.
@@ -147,13 +171,6 @@ struct Info<'a> {
 struct Origin<'a> {
     licence: &'a str,
     training: &'a BTreeMap<String, String>,
-}
-
-#[derive(Serialize)]
-struct Check {
-    #[serde(flatten)]
-    check: SelfCheck,
-    message: String,
 }
 
 #[derive(Serialize)]

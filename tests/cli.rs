@@ -1,5 +1,5 @@
-//! The `grnet` program as its users meet it: exit codes, reports, messages. The model is one with fresh weights, made
-//! here: what it says of a face means nothing, but the library must say the same.
+//! The `grnet` program as its users meet it: exit codes, reports, messages. The model is one with weights made by a
+//! rule: what it says of a face means nothing, but the library must say the same.
 
 mod common;
 
@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use common::wait;
+use common::{model_file, wait};
 use grnet::detector::{Detector, prepare};
+use grnet::infer::architecture::GuidedFilterConfig;
+use grnet::infer::reference;
 use grnet::model::{Manifest, ModelMeta, Precision};
-use grnet::picture::face::SeetaFinder;
+use grnet::picture::face::Finder;
 use grnet::picture::{Limits, decode};
 use grnet::report::{Band, Reason, Report};
-use grnet::train::backend::Cpu;
-use grnet::train::mte::{GuidedFilterConfig, reference};
-use grnet::train::nn::parameters::write_model;
 
 const ASTRONAUT: &[u8] = include_bytes!("pictures/astronaut.jpg");
 const COFFEE: &[u8] = include_bytes!("pictures/coffee.jpg");
@@ -34,14 +33,13 @@ fn write(path: impl AsRef<Path>, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("a test file can be written");
 }
 
-/// A model file with fresh weights.
+/// A model file with weights made by a rule.
 fn model() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
     MODEL.get_or_init(|| {
         let path = folder("model").join("fresh.safetensors");
         let meta = ModelMeta { name: "fresh".to_string(), ..ModelMeta::default() };
-        let network = meta.network.init::<Cpu>(&Default::default());
-        write(&path, &write_model(&network, &meta, Precision::Int8).expect("a model can be written"));
+        write(&path, &model_file(&meta, Precision::Int8).expect("a model can be written"));
         path
     })
 }
@@ -73,8 +71,8 @@ fn one_photo_gives_the_report_of_the_library() {
     let [found] = &reports(&output)[..] else { panic!("one report expected: {}", text(&output.stdout)) };
 
     let bytes = std::fs::read(model()).expect("the model");
-    let detector = Detector::<Cpu>::load(&bytes, Default::default(), "cpu").expect("a detector");
-    let mut finder = SeetaFinder::new().expect("a finder");
+    let detector = Detector::on_cpu(&bytes).expect("a detector");
+    let mut finder = Finder::new().expect("a finder");
     let prepared = prepare(&photo.display().to_string(), ASTRONAUT, &mut finder, &detector.prepare_config());
     let mut expected = wait(detector.judge(&prepared)).expect("a report");
     assert!(expected.p_fake.is_some() && expected.faces.len() == 1, "{expected:?}");
@@ -105,20 +103,25 @@ fn a_folder_is_searched_in_order_and_unreadable_files_do_not_stop_it() {
     assert_eq!(reports.iter().map(|report| report.file.name.clone()).collect::<Vec<_>>(), expected);
     let reasons: Vec<_> = reports.iter().map(|report| report.reason).collect();
     let unreadable = Some(Reason::Unreadable);
-    assert_eq!(reasons, [unreadable, None, Some(Reason::NoFace), unreadable, None, unreadable]);
+    assert_eq!(reasons, [Some(Reason::Damaged), None, Some(Reason::NoFace), unreadable, None, unreadable]);
+    assert!(reports[0].file.present.is_some_and(|present| (0.2..0.8).contains(&present)));
     assert_eq!(reports[1].p_fake, reports[4].p_fake, "the same bytes, the same score");
     assert_eq!(reports[4].file.format.as_deref(), Some("jpeg"));
     let messages = text(&output.stderr);
-    for (name, cause) in [("a.png", "cut off"), ("empty.webp", "an empty file"), ("missing.jpg", "No such file")] {
+    for (name, cause) in [("empty.webp", "an empty file"), ("missing.jpg", "No such file"), ("notes.txt", "a text")] {
         assert!(messages.lines().any(|line| line.contains(name) && line.contains(cause)), "{name}: {messages}");
     }
 
     let output = detect(&[&folder]);
     assert_eq!(output.status.code(), Some(1));
     let words = text(&output.stdout);
-    assert_eq!(words.lines().count(), 5, "{words}");
+    assert_eq!(words.lines().filter(|line| !line.starts_with(' ')).count(), 5, "{words}");
     assert!(words.contains("c.jpeg: not assessed: no face was found"), "{words}");
-    assert!(words.contains("could not be read as a picture (expected an end-of-image marker"), "{words}");
+    assert!(words.contains("a.png: not assessed: the file is damaged or cut off"), "{words}");
+    assert!(
+        words.lines().any(|line| line.starts_with("  note: ") && line.contains("% of the picture is there")),
+        "{words}"
+    );
     assert!(words.lines().any(|line| line.contains("b.JPG") && line.contains("p_fake 0.")), "{words}");
 }
 
@@ -292,6 +295,7 @@ fn evidence_is_written_and_a_kept_report_is_confirmed_by_its_photo_alone() {
     assert_eq!(output.status.code(), Some(1));
     let words = text(&output.stdout);
     assert!(words.contains("SHA-256 of the photo") && words.contains("number of faces"), "{words}");
+    assert!(!words.contains("Some(") && !words.contains("NoFace"), "no names of the program's own: {words}");
     let mut report = grnet::report::evidence::parse(&html).expect("the report in the page");
     report.faces[0].p_fake = report.faces[0].p_fake.map(|p| p / 2.0);
     write(folder.join("changed.json"), grnet::report::evidence::json(&report).expect("JSON").as_bytes());
@@ -300,4 +304,143 @@ fn evidence_is_written_and_a_kept_report_is_confirmed_by_its_photo_alone() {
     assert_eq!(text(&output.stdout).lines().filter(|line| line.starts_with("face 1, p_fake")).count(), 1);
     write(folder.join("none.html"), b"<p>no report</p>");
     assert!(text(&verify(&folder.join("none.html"), &photo).stderr).contains("expected a grnet report"));
+}
+
+#[test]
+fn names_do_not_matter_and_what_is_no_picture_is_listed() {
+    let folder = folder("names");
+    for name in ["image.jpg?w=400", "x.jpg_large", "plain"] {
+        write(folder.join(name), COFFEE);
+    }
+    write(folder.join("photo.heic"), b"\0\0\0\x18ftypheic\0\0\0\0mif1heic");
+    write(folder.join("a.zip"), b"PK\x03\x04\x14\0");
+    write(folder.join("empty"), b"");
+    let output = detect(&[Path::new("--json"), &folder]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(reports(&output).len(), 3);
+    let listed = text(&output.stderr);
+    for line in ["1 x an HEIC photo", "1 x a ZIP archive", "1 x an empty file"] {
+        assert!(listed.contains(&format!("passed over {line}")), "{listed}");
+    }
+    // Named itself, it is told what it is.
+    let output = detect(&[Path::new("--json"), &folder.join("photo.heic")]);
+    let [report] = &reports(&output)[..] else { panic!("one report expected") };
+    assert_eq!((report.reason, report.file.format.as_deref()), (Some(Reason::Unreadable), Some("heic")));
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_devices_links_and_huge_files_hold_nothing_up() {
+    use std::os::unix::fs::symlink;
+    let folder = folder("odd");
+    write(folder.join("good.jpg"), COFFEE);
+    let made = Command::new("mkfifo").arg(folder.join("pipe.jpg")).status().expect("mkfifo starts");
+    assert!(made.success());
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket.jpg")).expect("a socket");
+    symlink("/dev/zero", folder.join("zero.jpg")).expect("a link");
+    symlink("nowhere", folder.join("nothing.jpg")).expect("a link");
+    symlink(&folder, folder.join("loop")).expect("a link");
+    let other = self::folder("odd_linked");
+    write(other.join("linked.jpg"), COFFEE);
+    symlink(&other, folder.join("linked")).expect("a link");
+    // Four gigabytes that take no room on the disk.
+    let sparse = std::fs::File::create(folder.join("sparse.jpg")).expect("a file");
+    sparse.set_len(4 << 30).expect("a sparse file");
+
+    let started = std::time::Instant::now();
+    let output = detect(&[Path::new("--json"), &folder, &folder.join("pipe.jpg"), Path::new("/dev/zero")]);
+    assert!(started.elapsed().as_secs() < 60, "nothing is waited for or read to its end");
+    assert_eq!(output.status.code(), Some(1));
+    let names: Vec<String> = reports(&output)
+        .iter()
+        .filter(|report| report.reason == Some(Reason::NoFace))
+        .map(|report| report.file.name.rsplit('/').next().expect("a name").to_string())
+        .collect();
+    assert_eq!(names, ["good.jpg", "linked.jpg"]);
+    let told = text(&output.stderr);
+    for words in [
+        "at most 256 MiB, found 4096 MiB",
+        "passed over 1 x a pipe",
+        "passed over 1 x a socket",
+        "passed over 1 x a device",
+        "passed over 1 x a link to nothing",
+        "passed over 1 x a link to a folder that holds it",
+        "expected a file, found a pipe",
+        "expected a file, found a device",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_cannot_fake_a_verdict_and_long_names_get_files_of_their_own() {
+    let folder = folder("fake_names");
+    let fake = "a.jpg\nb.jpg: no signs found\u{1b}[2J\u{202e}.jpg";
+    write(folder.join(fake), COFFEE);
+    let long = "x".repeat(240);
+    for name in [format!("{long}.jpg"), format!("{long}.jpe"), format!("{}y.jpg", "x".repeat(239))] {
+        write(folder.join(name), ASTRONAUT);
+    }
+    let pages = self::folder("fake_names_pages");
+    let output = detect(&[Path::new("--html"), &pages, Path::new("--map"), &pages, &folder]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let words = text(&output.stdout);
+    assert_eq!(words.lines().filter(|line| !line.starts_with(' ')).count(), 4, "{words}");
+    assert!(words.contains(r"a.jpg\nb.jpg: no signs found\u{1b}[2J\u{202e}.jpg: not assessed"), "{words}");
+    // A page for each, and three pictures for each of the three portraits; nothing half-written is left.
+    let names: Vec<String> = std::fs::read_dir(&pages)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .collect();
+    assert_eq!(names.iter().filter(|name| name.ends_with(".html")).count(), 4, "{names:?}");
+    assert_eq!(names.iter().filter(|name| name.ends_with(".png")).count(), 9, "{names:?}");
+    assert_eq!(names.len(), 13, "{names:?}");
+    assert!(names.iter().all(|name| name.len() < 255 && !name.chars().any(char::is_control)), "{names:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_reading_is_no_panic() {
+    use std::process::Stdio;
+    let folder = folder("unread");
+    for index in 0..6 {
+        write(folder.join(format!("{index}.jpg")), &COFFEE[..COFFEE.len() / (1 + index % 2)]);
+    }
+    // Both streams end in a pipe whose other side is closed.
+    let closed = || {
+        let mut child = Command::new("true").stdin(Stdio::piped()).spawn().expect("true starts");
+        child.wait().expect("it ends");
+        child.stdin.take().expect("a pipe")
+    };
+    for arguments in [&["--json"][..], &[]] {
+        let status = Command::new(env!("CARGO_BIN_EXE_grnet"))
+            .args(["detect", "--device", "cpu", "--model"])
+            .arg(model())
+            .args(arguments)
+            .arg(&folder)
+            .stdout(Stdio::from(closed()))
+            .stderr(Stdio::from(closed()))
+            .status()
+            .expect("grnet starts");
+        assert!(matches!(status.code(), Some(0 | 1)), "{status:?}");
+    }
+}
+
+#[test]
+fn a_face_in_the_part_that_is_there_is_judged_and_others_are_not() {
+    let folder = folder("damaged");
+    // The astronaut's face ends above the middle of her portrait.
+    for (name, share) in [("most.jpg", 0.85), ("little.jpg", 0.25)] {
+        let cut = &ASTRONAUT[..(ASTRONAUT.len() as f64 * share) as usize];
+        write(folder.join(name), &[cut, &[0xff, 0xd9]].concat());
+    }
+    let output = detect(&[Path::new("--json"), &folder]);
+    let reports = reports(&output);
+    let [little, most] = &reports[..] else { panic!("two reports expected") };
+    assert_eq!((little.band, little.reason, little.p_fake), (Band::NotAssessed, Some(Reason::Damaged), None));
+    assert!(most.p_fake.is_some() && most.file.present.is_some_and(|present| present > 0.5), "{most:?}");
+    assert_eq!(output.status.code(), Some(1), "one could not be judged");
+    let words = text(&detect(&[&folder]).stdout);
+    assert!(words.contains("only faces in that part are judged"), "{words}");
 }

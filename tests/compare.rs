@@ -205,7 +205,7 @@ fn a_kept_model_is_shown_and_examined() {
     assert!((judged[0].p_fake.unwrap() - p_fake).abs() < 1e-6);
     assert_eq!((judged[1].p_fake, judged[1].reason), (None, Some(Reason::Unreadable)));
     let refused = |choice, bytes: &[u8]| examined::open(choice, bytes).map(|_| ()).unwrap_err().kind();
-    assert_eq!(refused(DeviceChoice::Cuda, &kept[0].bytes), ErrorKind::Unsupported);
+    assert_eq!(refused(DeviceChoice::Gpu, &kept[0].bytes), ErrorKind::Unsupported);
     assert_eq!(refused(DeviceChoice::Cpu, b"nothing"), ErrorKind::BadWeights);
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use grnet::ErrorKind;
 use grnet::picture::crop::crop_square;
-use grnet::picture::face::{FaceFinder, SeetaFinder};
+use grnet::picture::face::{FaceFinder, Finder};
 use grnet::train::audit::{audit, makers};
 use grnet::train::config::TrainConfig;
 use grnet::train::degrade::encode_jpeg;
@@ -82,7 +82,7 @@ fn a_pack_says_its_margin_and_gives_narrower_crops_and_one_without_a_word_is_of_
     assert!((face.place().margin - margin).abs() < 0.02, "{:?}", face.place());
     // What the detector cuts with that margin is the middle of the wide crop.
     let photo = grnet::picture::decode(&bytes, &Default::default()).unwrap().pixels;
-    let bounds = SeetaFinder::new().unwrap().find(&photo)[0].bounds;
+    let bounds = Finder::new().unwrap().find(&photo)[0].bounds;
     let (narrow, wanted) = (pack.crop_at(face, 1.3).unwrap(), crop_square(&photo, &bounds, 1.3));
     assert!(narrow.height.abs_diff(wanted.height) <= 1, "{} for {}", narrow.height, wanted.height);
     let small = |picture| grnet::picture::crop::resize(picture, 24, 24).unwrap().luma();
@@ -386,7 +386,7 @@ fn the_points_of_a_face_lie_where_its_parts_are() {
     let net = LandmarkNet::read(&shared().join("weights")).unwrap();
     let bytes = std::fs::read("tests/pictures/astronaut.jpg").unwrap();
     let photo = grnet::picture::decode(&bytes, &Default::default()).unwrap().pixels;
-    let bounds = SeetaFinder::new().unwrap().find(&photo)[0].bounds;
+    let bounds = Finder::new().unwrap().find(&photo)[0].bounds;
     let crop = crop_square(&photo, &bounds, 1.8);
     let points = net.landmarks(&crop, 1.0 / 1.8).unwrap().0;
     let middle = |range: std::ops::Range<usize>| {

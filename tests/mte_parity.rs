@@ -1,11 +1,14 @@
 //! The guided filter's three implementations against the fixtures: f64 reference, tensor operations, WGSL.
+#![cfg(feature = "train")]
 
 mod common;
 
 use burn::tensor::{Tensor, TensorData};
 use common::{Fixture, assert_close, worst};
+use grnet::infer::architecture::{GuideMode, GuidedFilterConfig};
+use grnet::infer::reference;
 use grnet::train::backend::Cpu;
-use grnet::train::mte::{GuideMode, GuidedFilterConfig, MteBackend, reference, residual};
+use grnet::train::mte::{MteBackend, residual};
 
 /// f32 against f64 on the 0..1 scale.
 const RESIDUAL_TOLERANCE: f32 = 5e-6;
@@ -138,7 +141,7 @@ fn flipping_commutes_with_the_residual() {
     assert_close(&flipped_before, &flipped_after, 1e-6, "flip");
 }
 
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "train-gpu")]
 mod gpu {
     use super::*;
     use grnet::train::backend::Gpu;
@@ -162,7 +165,7 @@ mod gpu {
     }
 }
 
-#[cfg(feature = "wgpu")]
+#[cfg(all(feature = "train-gpu", feature = "wgpu"))]
 mod shader {
     use grnet::train::mte::kernel::{Params, SOURCE};
 

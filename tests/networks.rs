@@ -1,16 +1,18 @@
 //! ResNet-18, AFM and the whole GRnet against the fixtures, with weights made by their deterministic rule.
+#![cfg(feature = "train")]
 
 mod common;
 
 use burn::tensor::{Tensor, TensorData};
 use common::{Fixture, ModelManifest, assert_close, range_tolerance, run_pictures, worst};
+use grnet::infer::architecture::{AttentionForm, Fusion, GrNetConfig, GuideMode, GuidedFilterConfig};
 use grnet::train::backend::Cpu;
-use grnet::train::mte::{GuideMode, GuidedFilterConfig, MteBackend, residual};
-use grnet::train::nn::afm::{AttentionForm, Fusion, attend, attention, fuse_plain, stream_weights};
+use grnet::train::mte::{MteBackend, residual};
+use grnet::train::nn::afm::{attend, attention, fuse_plain, stream_weights};
 use grnet::train::nn::input::{batch_unit, normalise};
-use grnet::train::nn::parameters::fill_module;
+use grnet::train::nn::parameters::{fill_module, read_module};
 use grnet::train::nn::resnet::{ResNet18, global_average};
-use grnet::train::nn::{GrNet, GrNetConfig, StreamMaps};
+use grnet::train::nn::{GrNet, StreamMaps};
 
 fn vec<B: MteBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().into_vec().unwrap()
@@ -58,7 +60,7 @@ fn resnet18_equals_the_fixture() {
 fn resnet18_has_torchvisions_parameters() {
     let manifest = ModelManifest::read("resnet18");
     let mut trained = 0;
-    grnet::model::read_module(&resnet::<Cpu>(&manifest), &mut |name, shape, _| {
+    read_module(&resnet::<Cpu>(&manifest), &mut |name, shape, _| {
         if !name.contains("running_") {
             trained += shape.iter().product::<usize>() as u64;
         }
@@ -137,7 +139,7 @@ fn grnet_equals_the_fixture() {
 fn grnet_has_the_fixtures_parameters() {
     let manifest = ModelManifest::read("grnet");
     let mut trained = 0;
-    grnet::model::read_module(&grnet::<Cpu>(&manifest, &GrNetConfig::default()), &mut |name, shape, _| {
+    read_module(&grnet::<Cpu>(&manifest, &GrNetConfig::default()), &mut |name, shape, _| {
         if !name.contains("running_") {
             trained += shape.iter().product::<usize>() as u64;
         }
@@ -252,7 +254,7 @@ fn attention_at_512_channels_equals_the_fixture() {
     }
 }
 
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "train-gpu")]
 mod gpu {
     use super::*;
     use grnet::train::backend::Gpu;

@@ -5,10 +5,10 @@ use std::io::Cursor;
 
 use grnet::ErrorKind;
 use grnet::picture::crop;
-use grnet::picture::face::{FaceFinder, FoundFace, SeetaFinder};
+use grnet::picture::face::{FaceFinder, Finder, FoundFace};
 use grnet::picture::quality;
-use grnet::picture::{Limits, Photo, Rgb8, decode};
-use grnet::report::Bounds;
+use grnet::picture::{Limits, Photo, Rgb8, decode, decode_damaged};
+use grnet::report::{Bounds, FrameRead, Note};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat, RgbImage, RgbaImage};
@@ -149,6 +149,53 @@ fn the_first_frame_of_an_animation_counts() {
     assert!(webp.pixels.data.iter().all(|&value| value == 0));
 }
 
+/// A GIF of this screen, with frames at their places; each is one colour, or a pattern where none is given, and `None` as
+/// colour is transparent.
+fn gif(screen: (u16, u16), frames: &[(u16, u16, u16, u16, Option<u8>)]) -> Vec<u8> {
+    let palette: Vec<u8> = (0..16u8).flat_map(|index| [index * 16, 255 - index * 16, 128]).collect();
+    let mut bytes = Vec::new();
+    let mut encoder = gif::Encoder::new(&mut bytes, screen.0, screen.1, &palette).expect("a GIF");
+    for &(left, top, width, height, colour) in frames {
+        let pixels: Vec<u8> =
+            (0..u32::from(width) * u32::from(height)).map(|i| colour.unwrap_or((i % 7) as u8)).collect();
+        let buffer = std::borrow::Cow::Owned(pixels);
+        let transparent = (colour == Some(15)).then_some(15);
+        let frame = gif::Frame { left, top, width, height, buffer, transparent, ..gif::Frame::default() };
+        encoder.write_frame(&frame).expect("a frame");
+    }
+    drop(encoder);
+    bytes
+}
+
+#[test]
+fn a_frame_larger_than_the_screen_of_a_gif_makes_it_larger() {
+    let photo = read(&gif((10, 10), &[(0, 0, 30, 20, None)]));
+    assert_eq!((photo.pixels.height, photo.pixels.width, photo.frame), (20, 30, None));
+    assert_eq!(photo.pixels.pixel(0, 3), [48, 207, 128]);
+    // A smaller one lies where it says, on white.
+    let photo = read(&gif((30, 20), &[(5, 4, 20, 15, None)]));
+    assert_eq!((photo.pixels.height, photo.pixels.width), (20, 30));
+    assert_eq!((photo.pixels.pixel(0, 0), photo.pixels.pixel(4, 8)), ([255; 3], [48, 207, 128]));
+}
+
+#[test]
+fn an_animation_is_read_from_the_first_frame_that_shows_something() {
+    let blank = |colour: u8| (0, 0, 20, 20, Some(colour));
+    let full = (0, 0, 20, 20, None);
+    for (frames, number) in [
+        (vec![full, blank(3)], 1),
+        (vec![blank(3), full], 2),
+        (vec![blank(15), (0, 0, 2, 2, None), full], 3),
+        (vec![blank(1), blank(2)], 1),
+    ] {
+        let count = frames.len() as u32;
+        let photo = read(&gif((20, 20), &frames));
+        assert_eq!(photo.frame, Some(FrameRead { number, count }), "{frames:?}");
+    }
+    let webp = read(&animated_webp(&[7, 9]));
+    assert_eq!(webp.frame, Some(FrameRead { number: 1, count: 2 }), "frames that show nothing: the first");
+}
+
 #[test]
 fn all_eight_orientations_come_out_upright() {
     let upright = quarters();
@@ -204,7 +251,233 @@ fn what_is_no_picture_is_refused_by_name() {
     assert!(refusal(b"", &limits).contains("found an empty file"));
     let text = refusal(b"hello, this is text", &limits);
     assert!(text.contains("expected a JPEG, PNG, WebP, GIF or BMP file"), "{text}");
-    assert!(refusal(b"II*\0\x08\0\0\0", &limits).contains("found Tiff"));
+    assert!(text.contains("found a text"), "{text}");
+    assert!(refusal(b"II*\0\x08\0\0\0", &limits).contains("found a TIFF picture"));
+    for (bytes, name) in [
+        (&b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"[..], "found an HEIC photo: save it as JPEG or PNG"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "found an AVIF picture"),
+        (b"\0\0\0\x14ftypisom\0\0\0\0mp41", "found an MP4 or QuickTime video"),
+        (b"\0\0\0\x0cJXL \x0d\x0a\x87\x0a", "found a JPEG XL picture"),
+        (b"PK\x03\x04\x14\0", "found a ZIP archive"),
+        (b"<!DOCTYPE html><title>404</title>", "found a web page"),
+        (b"<?xml version=\"1.0\"?><svg xmlns=", "found an SVG drawing"),
+        (b"\0\0\0\0\0\0\0\0", "found a file of zeros"),
+        (b"\x01\x02\x03\x04", "found a file of an unknown kind"),
+    ] {
+        let message = refusal(bytes, &limits);
+        assert!(message.contains(name), "{message}");
+    }
+}
+
+#[test]
+fn kinds_of_jpeg_and_png_that_are_not_read_say_so_once() {
+    let arithmetic = refusal(include_bytes!("golden/jpeg/arithmetic.jpg"), &Limits::default());
+    assert_eq!(arithmetic.matches("arithmetic").count(), 1, "{arithmetic}");
+    // 12 bits, said in the head of an ordinary file.
+    let mut bytes = jpeg(&quarters(), 90);
+    let head = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).expect("a baseline file");
+    bytes[head + 4] = 12;
+    let twelve = refusal(&bytes, &Limits::default());
+    assert_eq!(twelve, "expected a JPEG of 8 bits a sample, found 12 bits");
+    // Xcode puts a chunk of its own before all others.
+    let mut bytes = encode(&quarters().into(), ImageFormat::Png);
+    bytes.splice(8..8, [&[0, 0, 0, 4][..], b"CgBI", &[0x50, 0, 0x20, 2, 0x2b, 0xd5, 0xb3, 0x7f]].concat());
+    let apple = refusal(&bytes, &Limits::default());
+    assert!(apple.contains("CgBI") && apple.contains("save it as PNG"), "{apple}");
+}
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/jpeg");
+
+#[test]
+fn every_sampling_and_order_of_scans_gives_the_pixels_of_libjpeg() {
+    let mut compared = 0;
+    for entry in std::fs::read_dir(GOLDEN).expect("the folder that make_jpegs.py writes") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_string();
+        let Some((sampling, _)) = name.split_once('-') else { continue };
+        let expected = read(&std::fs::read(path.with_file_name(format!("{sampling}.png"))).expect("the pixels")).pixels;
+        let found = read(&std::fs::read(&path).expect("a file"));
+        let worst = largest_difference(&found.pixels, &expected);
+        assert!(worst <= 2, "{name}: largest difference {worst}; 0 when the limit was set");
+        assert!(found.notes.is_empty() && found.damage.is_none(), "{name}: {found:?}");
+        compared += 1;
+    }
+    assert_eq!(compared, 12 * 8);
+    // Samplings look different, so that a wrong one is seen.
+    let pixels = |name: &str| read(&std::fs::read(format!("{GOLDEN}/{name}.png")).expect("the pixels")).pixels;
+    assert!(largest_difference(&pixels("420"), &pixels("444")) > 10);
+}
+
+/// What of a damaged file is there, and a check that those rows are the right ones.
+fn part_of(damaged: &[u8], whole: &Rgb8) -> f32 {
+    let photo = decode_damaged(damaged, &Limits::default()).expect("headers are there");
+    let Some(damage) = photo.damage else { panic!("the damage was not seen") };
+    assert!(refusal(damaged, &Limits::default()).contains("damaged or cut off"));
+    let rows = damage.part.height as usize;
+    assert_eq!(photo.pixels.width, whole.width);
+    let bytes = rows * whole.width * 3;
+    assert!(photo.pixels.data[..bytes] == whole.data[..bytes], "the rows that are there are those of the whole file");
+    damage.present
+}
+
+#[test]
+fn a_cut_jpeg_is_damaged_whatever_is_put_behind_the_cut() {
+    let whole = read(ASTRONAUT).pixels;
+    let tails: [&[u8]; 4] = [b"", &[0xff, 0xd9], &[0; 40_000], COFFEE];
+    for share in [0.3, 0.55, 0.8, 0.95] {
+        let cut = &ASTRONAUT[..(ASTRONAUT.len() as f64 * share) as usize];
+        for tail in tails {
+            let present = part_of(&[cut, tail].concat(), &whole);
+            assert!((0.05..share as f32 + 0.2).contains(&present), "cut at {share}: {present} is there");
+        }
+    }
+    // The last bytes of the picture's data.
+    let end = ASTRONAUT.len() - 10;
+    assert!(part_of(&[&ASTRONAUT[..end], &[0xff, 0xd9]].concat(), &whole) > 0.9);
+}
+
+#[test]
+fn a_hole_in_a_jpeg_ends_what_can_be_trusted() {
+    let whole = read(ASTRONAUT).pixels;
+    let (half, length) = (ASTRONAUT.len() / 2, ASTRONAUT.len());
+    for (from, to) in [(half, length), (half, half + 3000)] {
+        let mut bytes = ASTRONAUT.to_vec();
+        bytes[from..to].fill(0);
+        let present = part_of(&bytes, &whole);
+        assert!((0.3..0.6).contains(&present), "{from}..{to}: {present}");
+    }
+    // A flat picture whose tables have codes of zeros for what is flat is whole.
+    let flat = RgbImage::from_pixel(2000, 2000, image::Rgb([200, 200, 200]));
+    let mut bytes = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, 90);
+    encoder.set_optimized_huffman_tables(true);
+    encoder.encode(flat.as_raw(), 2000, 2000, jpeg_encoder::ColorType::Rgb).expect("a picture");
+    assert!(bytes.windows(64).any(|run| run == [0; 64]), "the case is there at all");
+    assert!(read(&bytes).pixels.data.iter().all(|value| value.abs_diff(200) <= 1));
+}
+
+#[test]
+fn a_progressive_jpeg_of_which_scans_are_missing_is_not_there_at_all() {
+    let bytes = std::fs::read(format!("{GOLDEN}/420-progressive.jpg")).expect("a file");
+    let scans: Vec<usize> = (0..bytes.len() - 1).filter(|&at| bytes[at..at + 2] == [0xff, 0xda]).skip(1).collect();
+    assert!(scans.len() >= 6, "{scans:?}");
+    let whole = read(&bytes).pixels;
+    for at in scans {
+        // Whole scans, then the end.
+        assert_eq!(part_of(&[&bytes[..at], &[0xff, 0xd9]].concat(), &whole), 0.0);
+    }
+}
+
+#[test]
+fn a_file_that_only_lacks_its_end_is_read_with_a_note() {
+    for (format, end) in [(ImageFormat::Jpeg, 2), (ImageFormat::Png, 12), (ImageFormat::Gif, 1)] {
+        let bytes = encode(&quarters().into(), format);
+        let (whole, cut) = (read(&bytes), read(&bytes[..bytes.len() - end]));
+        assert_eq!(cut.pixels, whole.pixels, "{format:?}");
+        assert_eq!((whole.notes, cut.notes), (vec![], vec![Note::NoEndMark]), "{format:?}");
+    }
+}
+
+/// Where the chunk of this name begins in a PNG file.
+fn chunk_at(bytes: &[u8], name: &[u8; 4]) -> usize {
+    bytes.windows(4).position(|four| four == name).expect("such a chunk") - 4
+}
+
+#[test]
+fn a_wrong_checksum_in_a_png_is_noted_and_wrong_pixels_are_damage() {
+    let noise = rough_picture(64, 64);
+    let mut bytes = Vec::new();
+    let mut encoder = PngEncoder::new(&mut bytes);
+    encoder.set_exif_metadata(exif(1)).expect("PNG carries EXIF");
+    encoder.write_image(noise.as_raw(), 64, 64, ExtendedColorType::Rgb8).expect("a PNG");
+    assert_eq!(read(&bytes).notes, []);
+    for name in [b"eXIf", b"IDAT"] {
+        let at = chunk_at(&bytes, name);
+        let length = u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four")) as usize;
+        let mut wrong = bytes.clone();
+        wrong[at + 8 + length] ^= 1;
+        let photo = read(&wrong);
+        assert_eq!(photo.notes, [Note::WrongChecksum], "{}", String::from_utf8_lossy(name));
+        assert_eq!(largest_difference(&photo.pixels, &rgb8(&noise)), 0);
+    }
+    // A changed byte of the pixels: checksum of the chunk and of the data are both wrong.
+    let mut wrong = bytes.clone();
+    let middle = (chunk_at(&bytes, b"IDAT") + bytes.len()) / 2;
+    wrong[middle] ^= 0x10;
+    let photo = decode_damaged(&wrong, &Limits::default()).expect("headers are there");
+    assert_eq!(photo.damage.map(|damage| damage.present), Some(0.0), "which rows are right is not known");
+}
+
+#[test]
+fn a_cut_png_has_the_rows_that_came() {
+    let noise = rough_picture(64, 64);
+    let bytes = encode(&noise.clone().into(), ImageFormat::Png);
+    let present = part_of(&bytes[..bytes.len() / 2], &rgb8(&noise));
+    assert!((0.3..0.6).contains(&present), "{present}");
+}
+
+#[test]
+fn the_part_that_is_there_turns_with_the_picture() {
+    let stored = rough_picture(40, 60);
+    for (orientation, expected) in [
+        (1, (0.0, 0.0, 40.0, 20.0)),
+        (3, (0.0, 40.0, 40.0, 20.0)),
+        (4, (0.0, 40.0, 40.0, 20.0)),
+        (5, (0.0, 0.0, 20.0, 40.0)),
+        (6, (40.0, 0.0, 20.0, 40.0)),
+        (7, (40.0, 0.0, 20.0, 40.0)),
+        (8, (0.0, 0.0, 20.0, 40.0)),
+    ] {
+        let mut bytes = Vec::new();
+        let mut encoder = PngEncoder::new(&mut bytes);
+        encoder.set_exif_metadata(exif(orientation)).expect("PNG carries EXIF");
+        encoder.write_image(stored.as_raw(), 40, 60, ExtendedColorType::Rgb8).expect("a PNG");
+        let whole = read(&bytes).pixels;
+        // Cut until a third is there.
+        let photo = (100..bytes.len())
+            .rev()
+            .filter_map(|end| decode_damaged(&bytes[..end], &Limits::default()).ok())
+            .find(|photo| photo.damage.is_some_and(|damage| damage.present == 20.0 / 60.0))
+            .expect("a cut after 20 rows");
+        let part = photo.damage.expect("damage").part;
+        assert_eq!((part.x, part.y, part.width, part.height), expected, "orientation {orientation}");
+        for y in 0..whole.height {
+            for x in 0..whole.width {
+                let inside = (part.x..part.x + part.width).contains(&(x as f32))
+                    && (part.y..part.y + part.height).contains(&(y as f32));
+                let expected = if inside { whole.pixel(y, x) } else { [128; 3] };
+                assert_eq!(photo.pixels.pixel(y, x), expected, "orientation {orientation}, ({y}, {x})");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_exif_blocks_the_first_one_counts() {
+    let block = |orientation: u8| {
+        let body = [&b"Exif\0\0"[..], &exif(orientation)].concat();
+        let mut segment = vec![0xff, 0xe1];
+        segment.extend((body.len() as u16 + 2).to_be_bytes());
+        segment.extend(body);
+        segment
+    };
+    let mut bytes = jpeg(&quarters(), 95);
+    bytes.splice(2..2, [block(1), block(6)].concat());
+    assert_eq!((read(&bytes).pixels.height, read(&bytes).pixels.width), (16, 24));
+    let mut bytes = jpeg(&quarters(), 95);
+    bytes.splice(2..2, [block(6), block(1)].concat());
+    assert_eq!((read(&bytes).pixels.height, read(&bytes).pixels.width), (24, 16));
+}
+
+#[test]
+fn a_webp_that_asks_to_be_turned_stays_as_browsers_show_it() {
+    let mut bytes = Vec::new();
+    let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
+    encoder.set_exif_metadata(exif(6)).expect("WebP carries EXIF");
+    encoder.write_image(quarters().as_raw(), 24, 16, ExtendedColorType::Rgb8).expect("a WebP");
+    let photo = read(&bytes);
+    assert_eq!(largest_difference(&photo.pixels, &rgb8(&quarters())), 0);
+    assert_eq!(photo.notes, [Note::NotTurned]);
 }
 
 #[test]
@@ -235,20 +508,153 @@ fn the_end_of_a_thumbnail_does_not_hide_that_a_jpeg_is_cut_off() {
 #[test]
 fn bombs_are_refused_before_decoding() {
     let message = refusal(&png(60_000, 60_000, 8, 2, &[], &[0]), &Limits::default());
-    assert!(message.contains("at most 100.0 megapixels, found 3600.0 (60000 x 60000)"), "{message}");
-    // 16 bits and alpha: 99 megapixels take 8 bytes each.
-    let message = refusal(&png(11_000, 9_000, 16, 6, &[], &[0]), &Limits::default());
-    assert!(message.contains("at most 512 MiB of pixels, found 756 MiB"), "{message}");
+    assert!(message.contains("at most 400.0 megapixels, found 3600.0 (60000 x 60000)"), "{message}");
     for format in [ImageFormat::Jpeg, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Bmp] {
         let bytes = encode(&quarters().into(), format);
         let message = refusal(&bytes, &Limits { max_pixels: 100, ..Limits::default() });
         assert!(message.contains("megapixels"), "{format:?}: {message}");
+        let message = refusal(&bytes, &Limits { max_bytes: 100, ..Limits::default() });
+        assert!(message.contains("to decode") || message.contains("imit"), "{format:?}: {message}");
     }
-    let bytes = encode(&quarters().into(), ImageFormat::Png);
-    assert_eq!(
-        decode(&bytes, &Limits { max_pixels: 24 * 16, max_bytes: 24 * 16 * 3 }).expect("just fits").format,
-        "png"
-    );
+    // A progressive file keeps all its coefficients, of which 200 megapixels have too many.
+    let mut bytes = std::fs::read(format!("{GOLDEN}/420-progressive.jpg")).expect("a file");
+    let head = bytes.windows(2).position(|pair| pair == [0xff, 0xc2]).expect("a progressive file");
+    bytes[head + 5..head + 9].copy_from_slice(&[0x2e, 0xe0, 0x41, 0x00]);
+    let message = refusal(&bytes, &Limits::default());
+    assert!(message.contains("at most 420 MiB to decode"), "{message}");
+}
+
+#[test]
+fn very_large_pictures_are_read_at_a_part_of_their_size() {
+    // Broad stripes, so that every way of making smaller agrees away from their edges.
+    let picture = RgbImage::from_fn(256, 128, |x, y| image::Rgb([(x / 32 * 30) as u8, (y / 32 * 60) as u8, 90]));
+    for (format, full_pixels, shrink) in [
+        (ImageFormat::Jpeg, 9000, 2),
+        (ImageFormat::Jpeg, 3000, 4),
+        (ImageFormat::Jpeg, 600, 8),
+        (ImageFormat::Png, 9000, 2),
+        (ImageFormat::Png, 3000, 4),
+    ] {
+        let bytes =
+            if format == ImageFormat::Jpeg { jpeg(&picture, 95) } else { encode(&picture.clone().into(), format) };
+        let photo = decode(&bytes, &Limits { full_pixels, ..Limits::default() }).expect("a picture");
+        assert_eq!((photo.height_px, photo.width_px, photo.shrink), (128, 256, shrink));
+        assert_eq!((photo.pixels.height, photo.pixels.width), (128 / shrink, 256 / shrink));
+        for (y, x) in [(16, 16), (48, 80), (80, 144), (112, 240)] {
+            let (expected, found) =
+                (picture.get_pixel(x, y).0, photo.pixels.pixel(y as usize / shrink, x as usize / shrink));
+            let worst = (0..3).map(|channel| expected[channel].abs_diff(found[channel])).max();
+            assert!(worst <= Some(4), "{format:?} / {shrink}: expected {expected:?}, found {found:?}");
+        }
+    }
+}
+
+/// An ICC profile of three primaries (the columns of a matrix to XYZ under D50) and one curve.
+fn icc(primaries: [[f64; 3]; 3], curve: &[u8]) -> Vec<u8> {
+    let fixed = |value: f64| ((value * 65_536.0).round() as i32).to_be_bytes();
+    let mut tags: Vec<(&[u8; 4], Vec<u8>)> = Vec::new();
+    for (name, column) in [b"rXYZ", b"gXYZ", b"bXYZ"].into_iter().zip(primaries) {
+        tags.push((name, [b"XYZ \0\0\0\0".to_vec(), column.map(fixed).concat()].concat()));
+    }
+    for name in [b"rTRC", b"gTRC", b"bTRC"] {
+        tags.push((name, curve.to_vec()));
+    }
+    let mut profile = vec![0; 128];
+    profile[12..24].copy_from_slice(b"mntrRGB XYZ ");
+    profile[36..40].copy_from_slice(b"acsp");
+    profile.extend((tags.len() as u32).to_be_bytes());
+    let mut at = 132 + 12 * tags.len();
+    for (name, data) in &tags {
+        profile.extend([&name[..], &(at as u32).to_be_bytes(), &(data.len() as u32).to_be_bytes()].concat());
+        at += data.len();
+    }
+    tags.iter().for_each(|(_, data)| profile.extend(data));
+    profile
+}
+
+/// Colourants of Display P3 and of sRGB under D50, as their profiles state them.
+const DISPLAY_P3: [[f64; 3]; 3] =
+    [[0.515_12, 0.241_18, -0.001_05], [0.291_98, 0.692_25, 0.041_89], [0.157_10, 0.066_57, 0.784_07]];
+const SRGB: [[f64; 3]; 3] =
+    [[0.436_07, 0.222_49, 0.013_92], [0.385_15, 0.716_87, 0.097_08], [0.143_07, 0.060_61, 0.714_10]];
+
+/// sRGB's curve as a parametric one, and a gamma of 2.2 as a table and as a number.
+fn curves() -> [Vec<u8>; 3] {
+    let fixed = |value: f64| ((value * 65_536.0).round() as i32).to_be_bytes();
+    let parametric = [2.4, 1.0 / 1.055, 0.055 / 1.055, 1.0 / 12.92, 0.04045].map(fixed).concat();
+    let table: Vec<u8> =
+        (0..1024).flat_map(|i| ((f64::from(i) / 1023.0).powf(2.2) * 65_535.0).round().to_be_u16()).collect();
+    [
+        [b"para\0\0\0\0\0\x03\0\0".to_vec(), parametric].concat(),
+        [b"curv\0\0\0\0\0\0\x04\0".to_vec(), table].concat(),
+        b"curv\0\0\0\0\0\0\0\x01\x02\x33".to_vec(),
+    ]
+}
+
+trait ToBeU16 {
+    fn to_be_u16(self) -> [u8; 2];
+}
+
+impl ToBeU16 for f64 {
+    fn to_be_u16(self) -> [u8; 2] {
+        (self as u16).to_be_bytes()
+    }
+}
+
+fn with_profile(picture: &RgbImage, icc: Vec<u8>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = PngEncoder::new(&mut bytes);
+    encoder.set_icc_profile(icc).expect("PNG carries profiles");
+    encoder.write_image(picture.as_raw(), picture.width(), picture.height(), ExtendedColorType::Rgb8).expect("a PNG");
+    bytes
+}
+
+#[test]
+fn colours_of_a_profile_are_brought_to_srgb() {
+    let [parametric, table, gamma] = curves();
+    // (200, 100, 60) of sRGB in Display P3 is (187, 105, 69), by the primaries' chromaticities of SMPTE EG 432-1.
+    let p3 = RgbImage::from_pixel(8, 8, image::Rgb([187, 105, 69]));
+    for bytes in
+        [with_profile(&p3, icc(DISPLAY_P3, &parametric)), with_jpeg_profile(&p3, &icc(DISPLAY_P3, &parametric))]
+    {
+        let photo = read(&bytes);
+        assert_eq!(photo.notes, [Note::ColourProfile]);
+        let found = photo.pixels.pixel(4, 4);
+        let worst = [200u8, 100, 60].iter().zip(found).map(|(a, b)| a.abs_diff(b)).max();
+        assert!(worst <= Some(3), "{found:?}");
+    }
+    // A table and a number for the same curve agree, and grey stays grey.
+    let grey = RgbImage::from_fn(16, 16, |x, y| image::Rgb([(x * 16 + y) as u8; 3]));
+    let [by_table, by_number] = [&table, &gamma].map(|curve| read(&with_profile(&grey, icc(DISPLAY_P3, curve))).pixels);
+    assert!(largest_difference(&by_table, &by_number) <= 1);
+    assert!(by_table.data.chunks(3).all(|p| p[0].abs_diff(p[1]) <= 1 && p[1].abs_diff(p[2]) <= 1));
+    assert!(largest_difference(&by_table, &rgb8(&grey)) >= 2, "the curve of gamma 2.2 is not that of sRGB");
+}
+
+#[test]
+fn the_profile_of_srgb_changes_nothing_and_a_broken_one_is_noted() {
+    let picture = rough_picture(32, 32);
+    let [parametric, ..] = curves();
+    let photo = read(&with_profile(&picture, icc(SRGB, &parametric)));
+    assert_eq!(photo.notes, []);
+    assert_eq!(largest_difference(&photo.pixels, &rgb8(&picture)), 0);
+    let whole = icc(DISPLAY_P3, &parametric);
+    for length in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
+        let photo = read(&with_jpeg_profile(&picture, &whole[..length]));
+        assert!(photo.notes == [Note::UnreadProfile] || length == 0, "{length} bytes: {:?}", photo.notes);
+    }
+}
+
+fn with_jpeg_profile(picture: &RgbImage, icc: &[u8]) -> Vec<u8> {
+    let mut bytes = jpeg(picture, 100);
+    // In two parts, the second one first.
+    let (first, second) = icc.split_at(icc.len() / 2);
+    for (number, part) in [(1, first), (2, second)] {
+        let body = [&b"ICC_PROFILE\0"[..], &[number, 2], part].concat();
+        let segment = [&[0xff, 0xe2][..], &(body.len() as u16 + 2).to_be_bytes(), &body].concat();
+        bytes.splice(2..2, segment);
+    }
+    bytes
 }
 
 #[test]
@@ -324,7 +730,7 @@ fn sharpness_is_the_variance_of_the_laplacian() {
 }
 
 fn find(photo: &Rgb8) -> Vec<FoundFace> {
-    SeetaFinder::new().expect("the built-in model").find(photo)
+    Finder::new().expect("the built-in model").find(photo)
 }
 
 /// Where the astronaut's face is in her 512 x 512 portrait: between the eyes and the mouth, measured by eye.
@@ -391,7 +797,7 @@ fn nearly_all_faces_of_the_shared_pictures_are_found() {
         let columns: Vec<&str> = line.split(',').collect();
         sources.entry(columns[2]).or_default().push(columns[0]);
     }
-    let mut finder = SeetaFinder::new().expect("the built-in model");
+    let mut finder = Finder::new().expect("the built-in model");
     let (mut found, mut all, mut extra) = (0, 0, 0);
     for (source, paths) in sources {
         let (mut hits, mut more, mut elapsed_ms) = (0, 0, 0.0);

@@ -151,7 +151,7 @@ fn a_model_can_be_the_start_of_another_run(model: &[u8], pack: &Path, folder: &P
     let read = |bytes: &[u8]| {
         let file = ModelFile::parse(bytes).unwrap();
         let mut weights = Vec::new();
-        read_module(&file.network::<Cpu>(&Default::default()).unwrap(), &mut |name, _, values| {
+        read_module(&file.module::<Cpu>(&Default::default()).unwrap(), &mut |name, _, values| {
             if !name.contains("running_") {
                 weights.extend(values);
             }
@@ -182,7 +182,7 @@ fn averaged_weights_are_kept_with_statistics_of_their_own() {
         go(&TrainConfig { steps: 1, learn, ..config() }, &run, false).unwrap();
         let file = ModelFile::parse(&std::fs::read(run.folder.last()).unwrap()).unwrap();
         let (mut weights, mut statistics) = (Vec::new(), Vec::new());
-        read_module(&file.network::<Cpu>(&Default::default()).unwrap(), &mut |name, _, values| {
+        read_module(&file.module::<Cpu>(&Default::default()).unwrap(), &mut |name, _, values| {
             let into = if name.contains("running_") { &mut statistics } else { &mut weights };
             into.extend(values);
         });
@@ -257,7 +257,7 @@ fn exports_keep_the_model(f32_model: &[u8]) {
         }
     }
     let device = Default::default();
-    let mut network = full.network::<Cpu>(&device).unwrap();
+    let mut network = full.module::<Cpu>(&device).unwrap();
     network.fc = network.fc.clone();
     network.fc.bias = network.fc.bias.take().map(|bias| bias.map(|values| values.add_scalar(1.0)));
     let changed = ModelFile::parse(&finish_model(&network, &full.meta, Precision::F32).unwrap()).unwrap();

@@ -4,56 +4,42 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::{ModelManifest, assert_close, wait};
+use common::{assert_close, model_file, tensors, wait};
 use grnet::ErrorKind;
 use grnet::detector::{Detector, prepare};
 use grnet::model::familiarity::Gate;
-use grnet::model::{Manifest, ModelFile, ModelMeta, Precision, Tensors};
-use grnet::picture::face::SeetaFinder;
+use grnet::model::{Manifest, ModelFile, ModelMeta, Precision};
+use grnet::picture::face::Finder;
 use grnet::report::{Band, Reason};
-use grnet::train::backend::Cpu;
-use grnet::train::nn::GrNet;
-use grnet::train::nn::parameters::{fill_module, load_trunk, read_module, write_model};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-
-fn network(meta: &ModelMeta) -> GrNet<Cpu> {
-    let manifest = ModelManifest::read("grnet");
-    fill_module(meta.network.init(&Default::default()), &mut |name, shape| Ok(manifest.weights(name, shape))).unwrap()
-}
 
 fn meta() -> ModelMeta {
     ModelMeta { input_px: 64, name: "from the fixture".to_string(), ..ModelMeta::default() }
 }
 
 fn known_logits(bytes: &[u8]) -> Vec<f32> {
-    wait(Detector::<Cpu>::load(bytes, Default::default(), "cpu").unwrap().known_logits()).unwrap()
+    wait(Detector::on_cpu(bytes).unwrap().known_logits()).unwrap()
 }
 
 #[test]
 fn f32_file_reads_back_exactly() {
     let meta = meta();
-    let bytes = write_model(&network(&meta), &meta, Precision::F32).unwrap();
+    let bytes = model_file(&meta, Precision::F32).unwrap();
     let file = ModelFile::parse(&bytes).unwrap();
     assert_eq!(file.meta, meta);
-    let mut expected = HashMap::new();
-    read_module(&network(&meta), &mut |name, shape, values| {
-        expected.insert(name.to_string(), (shape.to_vec(), values));
-    });
-    let mut compared = 0;
-    read_module(&file.network::<Cpu>(&Default::default()).unwrap(), &mut |name, shape, values| {
-        assert_eq!(expected[name], (shape.to_vec(), values), "{name}");
-        compared += 1;
-    });
-    assert_eq!(compared, expected.len());
+    let expected = tensors(&meta);
+    assert_eq!(file.tensors().shapes().count(), expected.len());
+    for (name, shape, values) in expected {
+        assert_eq!(file.tensors().get(&name, &shape).unwrap(), values, "{name}");
+    }
 }
 
 #[test]
 fn smaller_precisions_are_smaller_and_close() {
     let meta = meta();
-    let net = network(&meta);
-    let exact = write_model(&net, &meta, Precision::F32).unwrap();
-    let half = write_model(&net, &meta, Precision::F16).unwrap();
-    let int8 = write_model(&net, &meta, Precision::Int8).unwrap();
+    let exact = model_file(&meta, Precision::F32).unwrap();
+    let half = model_file(&meta, Precision::F16).unwrap();
+    let int8 = model_file(&meta, Precision::Int8).unwrap();
     assert!(half.len() < exact.len() * 51 / 100, "f16 takes {} of {} bytes", half.len(), exact.len());
     assert!(int8.len() < exact.len() * 27 / 100, "int8 takes {} of {} bytes", int8.len(), exact.len());
     let expected = known_logits(&exact);
@@ -65,17 +51,16 @@ fn smaller_precisions_are_smaller_and_close() {
 
 #[test]
 fn what_lies_beyond_the_gate_becomes_inconclusive_and_says_why() {
-    let net = network(&meta());
     let prepared = {
-        let mut finder = SeetaFinder::new().unwrap();
-        let bytes = write_model(&net, &meta(), Precision::F32).unwrap();
-        let config = Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().prepare_config();
+        let mut finder = Finder::new().unwrap();
+        let bytes = model_file(&meta(), Precision::F32).unwrap();
+        let config = Detector::on_cpu(&bytes).unwrap().prepare_config();
         prepare("astronaut.jpg", include_bytes!("pictures/astronaut.jpg"), &mut finder, &config)
     };
     let judge = |gate: Option<Gate>| {
         let meta = ModelMeta { familiarity: gate, ..meta() };
-        let bytes = write_model(&net, &meta, Precision::F32).unwrap();
-        wait(Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().judge(&prepared)).unwrap()
+        let bytes = model_file(&meta, Precision::F32).unwrap();
+        wait(Detector::on_cpu(&bytes).unwrap().judge(&prepared)).unwrap()
     };
     let (width, diagonal) = (256, |i: usize| (0..=i).map(move |j| f32::from(u8::from(i == j))));
     let with_limit =
@@ -93,19 +78,17 @@ fn what_lies_beyond_the_gate_becomes_inconclusive_and_says_why() {
     // A gate for another network is no gate.
     let short = Gate { mean: vec![0.0; 128], ..with_limit(1.0) };
     let meta = ModelMeta { familiarity: Some(short), ..meta() };
-    let error =
-        write_model(&net, &meta, Precision::F32).and_then(|bytes| ModelFile::parse(&bytes).map(|_| ())).unwrap_err();
+    let error = model_file(&meta, Precision::F32).and_then(|bytes| ModelFile::parse(&bytes).map(|_| ())).unwrap_err();
     assert!(error.full_message().contains("256 features"), "{}", error.full_message());
 }
 
 #[test]
 fn self_check_passes_on_the_right_answer_and_fails_on_a_wrong_one() {
     let mut meta = meta();
-    let net = network(&meta);
-    meta.known_logits = known_logits(&write_model(&net, &meta, Precision::F16).unwrap());
+    meta.known_logits = known_logits(&model_file(&meta, Precision::F16).unwrap());
     let check = |meta: &ModelMeta| {
-        let bytes = write_model(&net, meta, Precision::F16).unwrap();
-        wait(Detector::<Cpu>::load(&bytes, Default::default(), "cpu").unwrap().self_check()).unwrap()
+        let bytes = model_file(meta, Precision::F16).unwrap();
+        wait(Detector::on_cpu(&bytes).unwrap().self_check()).unwrap()
     };
     let right = check(&meta);
     assert!(right.ok, "{right:?}");
@@ -118,7 +101,7 @@ fn self_check_passes_on_the_right_answer_and_fails_on_a_wrong_one() {
 /// Rewrites a model file with other tensors or metadata.
 fn tampered(edit: impl Fn(&mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>, &mut HashMap<String, String>)) -> Vec<u8> {
     let meta = meta();
-    let bytes = write_model(&network(&meta), &meta, Precision::F16).unwrap();
+    let bytes = model_file(&meta, Precision::F16).unwrap();
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let mut metadata = header.metadata().clone().unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -132,7 +115,7 @@ fn tampered(edit: impl Fn(&mut Vec<(String, Dtype, Vec<usize>, Vec<u8>)>, &mut H
 }
 
 fn refused(bytes: &[u8], words: &[&str]) {
-    let result = ModelFile::parse(bytes).and_then(|file| file.network::<Cpu>(&Default::default()).map(|_| ()));
+    let result = ModelFile::parse(bytes).and_then(|file| file.network().map(|_| ()));
     let error = result.expect_err("the file must be refused");
     assert_eq!(error.kind(), ErrorKind::BadWeights);
     let message = error.full_message();
@@ -179,7 +162,7 @@ fn wrong_files_are_refused_by_name() {
     refused(&with(|d| d["thresholds"]["auto_scan"] = 0.1.into()), &["auto_scan"]);
     let whole = tampered(|_, _| ());
     refused(&whole[..whole.len() - 7], &["safetensors"]);
-    assert!(ModelFile::parse(&whole).unwrap().network::<Cpu>(&Default::default()).is_ok(), "untampered");
+    assert!(ModelFile::parse(&whole).unwrap().network().is_ok(), "untampered");
 }
 
 #[test]
@@ -191,41 +174,11 @@ fn manifest_tells_another_file_and_another_size() {
 }
 
 #[test]
-fn trunk_loads_from_a_torchvision_state_dict_in_another_precision() {
-    let manifest = ModelManifest::read("resnet18");
-    let source =
-        fill_module(grnet::train::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &mut |name, shape| {
-            Ok(manifest.weights(&format!("net.{name}"), shape))
-        })
-        .unwrap();
-    let mut stored = Vec::new();
-    read_module(&source, &mut |name, shape, values| {
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        stored.push((name.to_string(), shape.to_vec(), bytes));
-    });
-    // torchvision's file also holds a classifier and counters, which are not ours.
-    stored.push(("fc.bias".to_string(), vec![1], vec![0; 4]));
-    let load = |stored: &[(String, Vec<usize>, Vec<u8>)]| {
-        let views = stored.iter().map(|(n, s, b)| (n.as_str(), TensorView::new(Dtype::F32, s.clone(), b).unwrap()));
-        let tensors = Tensors::parse(&safetensors::serialize(views, None).unwrap()).unwrap();
-        load_trunk(grnet::train::nn::resnet::ResNet18::<Cpu>::new(&Default::default()), &tensors)
-    };
-    let mut tensors = 0;
-    read_module(&load(&stored).unwrap(), &mut |name, shape, values| {
-        assert_eq!(values, manifest.weights(&format!("net.{name}"), shape), "{name}");
-        tensors += 1;
-    });
-    assert_eq!(tensors, 100);
-
-    let message = |stored: &[_]| load(stored).unwrap_err().to_string();
-    // A ResNet-34 has a third block; a wrapped module has a prefix.
-    let deeper = ("layer1.2.bn1.bias".to_string(), vec![64], vec![0; 256]);
-    let found = message(&[&stored[..], &[deeper]].concat());
-    assert!(found.contains("layer1.2.bn1.bias of shape [64]"), "{found}");
-    stored.iter_mut().for_each(|tensor| tensor.0.insert_str(0, "module."));
-    let found = message(&stored);
-    assert!(
-        found.contains("conv1.weight of shape [64, 3, 7, 7]") && found.contains("such as module.bn1.bias"),
-        "{found}"
-    );
+fn the_manifest_beside_the_shipped_model_is_its_own_thresholds_included() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
+    let model = std::fs::read(folder.join("grnet.safetensors")).expect("the shipped model");
+    let kept: Manifest =
+        serde_json::from_slice(&std::fs::read(folder.join("grnet.json")).expect("its manifest")).expect("a manifest");
+    assert!(kept.thresholds.is_some());
+    assert_eq!(kept, Manifest::of("grnet.safetensors", &model));
 }

@@ -23,7 +23,7 @@ addEventListener('activate', (event) => {
   event.waitUntil(tidy());
 });
 
-/** From the cache; what is not there yet (the wasm build that this device uses) is fetched and kept. */
+/** From the cache; what is not there yet (the wasm) is fetched and kept. */
 async function answer(request) {
   const cache = await caches.open(CACHE);
   // Options in the page's address (`?backend=cpu`) make it no other page.

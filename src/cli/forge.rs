@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli;
 use crate::error::{Error, ErrorKind, Result};
 use crate::picture::crop::CROP_MARGIN;
-use crate::picture::face::{FaceFinder, SeetaFinder};
+use crate::picture::face::{FaceFinder, Finder};
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::Bounds;
 use crate::report::evidence;
@@ -47,7 +47,7 @@ pub fn run(args: &ForgeArgs) -> Result<()> {
         return Err(Error::new(ErrorKind::BadUsage, message));
     }
     let photo = picture::decode(&cli::read(&args.input)?, &Limits::default())?.pixels;
-    let faces = SeetaFinder::new()?.find(&photo);
+    let faces = Finder::new()?.find(&photo);
     let face =
         faces.first().ok_or_else(|| Error::new(ErrorKind::BadImage, "expected a photo with a face, found none"))?;
     let forged = forge(&photo, &face.bounds, args.seed)?;
@@ -109,7 +109,7 @@ mod tests {
     fn a_forgery_changes_the_face_alone_and_repeats() {
         let bytes = include_bytes!("../../tests/pictures/astronaut.jpg");
         let photo = picture::decode(bytes, &Limits::default()).expect("a photo").pixels;
-        let bounds = SeetaFinder::new().expect("a finder").find(&photo)[0].bounds;
+        let bounds = Finder::new().expect("a finder").find(&photo)[0].bounds;
         let forged = forge(&photo, &bounds, 3).expect("a forgery");
         assert_eq!(forged, forge(&photo, &bounds, 3).expect("a forgery"));
         assert_ne!(forged, forge(&photo, &bounds, 4).expect("a forgery"));

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::Tensor;
 use clap::{Args, ValueEnum};
 use image::{ImageFormat, RgbImage};
 
 use crate::cli;
+use crate::detector::amplified;
 use crate::error::{Error, ErrorKind, Result};
-use crate::picture::{self, Limits, Rgb8};
-use crate::train::backend::Cpu;
-use crate::train::mte::{self, GuideMode, GuidedFilterConfig};
-use crate::train::nn::input;
+use crate::infer::Units;
+use crate::infer::architecture::{GuideMode, GuidedFilterConfig};
+use crate::infer::cpu::guided_residual;
+use crate::picture::{self, Limits, Rgb8, planes};
 
 /// Write what the second stream sees: the guided residual of a picture, amplified for the eye.
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ pub fn run(args: &ResidualArgs) -> Result<()> {
         return Err(Error::new(ErrorKind::BadUsage, format!("expected a gain above 0, found {}", args.gain)));
     }
     let picture = picture::decode(&cli::read(&args.input)?, &Limits::default())?.pixels;
-    let residual = amplified_residual(&picture, &config, args.gain)?;
+    let residual = amplified_residual(&picture, &config, args.gain);
     let (width, height) = (residual.width as u32, residual.height as u32);
     let buffer = RgbImage::from_raw(width, height, residual.data);
     let buffer = buffer.ok_or_else(|| Error::new(ErrorKind::Internal, "expected as many bytes as pixels"))?;
@@ -67,83 +67,29 @@ pub fn run(args: &ResidualArgs) -> Result<()> {
 }
 
 /// The residual times `gain`, white where it is above 1.
-fn amplified_residual(picture: &Rgb8, config: &GuidedFilterConfig, gain: f32) -> Result<Rgb8> {
-    // In tiles, because the filter's time and memory grow faster than the pixels. A pixel of the result depends on
-    // those within two radii (a mean of means), so tiles with that much surroundings join without a seam.
-    let halo = 2 * config.radius_px;
-    let tile = (2 * halo).max(256);
-    let mut result = vec![0; picture.data.len()];
-    for top in (0..picture.height).step_by(tile) {
-        for left in (0..picture.width).step_by(tile) {
-            let rows = Span::new(top, tile, halo, picture.height);
-            let columns = Span::new(left, tile, halo, picture.width);
-            let values = tile_residual(picture, &rows, &columns, config)?;
-            for y in rows.start..rows.end {
-                for x in columns.start..columns.end {
-                    for channel in 0..3 {
-                        let plane = channel * rows.outer_len() + y - rows.outer_start;
-                        let value = values[plane * columns.outer_len() + x - columns.outer_start];
-                        let amplified = (value * gain * 255.0).round().clamp(0.0, 255.0);
-                        result[(y * picture.width + x) * 3 + channel] = amplified as u8;
-                    }
-                }
-            }
-        }
-    }
-    Rgb8::new(picture.height, picture.width, result)
-}
-
-/// A tile along one side, and the same with its surroundings.
-struct Span {
-    start: usize,
-    end: usize,
-    outer_start: usize,
-    outer_end: usize,
-}
-
-impl Span {
-    fn new(start: usize, tile: usize, halo: usize, length: usize) -> Self {
-        let end = (start + tile).min(length);
-        Span { start, end, outer_start: start.saturating_sub(halo), outer_end: (end + halo).min(length) }
-    }
-
-    fn outer_len(&self) -> usize {
-        self.outer_end - self.outer_start
-    }
-}
-
-/// The residual of a tile with its surroundings, [3, rows, columns].
-fn tile_residual(picture: &Rgb8, rows: &Span, columns: &Span, config: &GuidedFilterConfig) -> Result<Vec<f32>> {
-    let mut data = Vec::with_capacity(rows.outer_len() * columns.outer_len() * 3);
-    for y in rows.outer_start..rows.outer_end {
-        let row = y * picture.width;
-        data.extend_from_slice(&picture.data[(row + columns.outer_start) * 3..(row + columns.outer_end) * 3]);
-    }
-    let tile = Rgb8::new(rows.outer_len(), columns.outer_len(), data)?;
-    let unit: Tensor<Cpu, 4> = input::batch_unit(&[tile], &Default::default());
-    let residual = mte::residual(unit, config).into_data().convert::<f32>().into_vec::<f32>();
-    residual.map_err(|error| Error::new(ErrorKind::Internal, format!("expected f32 values, found {error:?}")))
+fn amplified_residual(picture: &Rgb8, config: &GuidedFilterConfig, gain: f32) -> Rgb8 {
+    let (height, width) = (picture.height, picture.width);
+    let units = Units { n: 1, height, width, values: planes(std::slice::from_ref(picture)) };
+    amplified(&guided_residual(config, &units), height, width, gain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detector::known_picture;
+    use crate::infer::reference;
 
     #[test]
-    fn tiles_join_without_a_seam() {
-        let picture = crate::detector::known_picture(300);
-        let config = GuidedFilterConfig { radius_px: 3, ..Default::default() };
-        let tiled = amplified_residual(&picture, &config, 10.0).expect("a residual");
-        let whole = Span { start: 0, end: 300, outer_start: 0, outer_end: 300 };
-        let values = tile_residual(&picture, &whole, &whole, &config).expect("a residual");
-        let worst = (0..300 * 300 * 3)
-            .map(|i| {
-                let expected = (values[i % 3 * 300 * 300 + i / 3] * 2550.0).round().clamp(0.0, 255.0);
-                (expected - f32::from(tiled.data[i])).abs()
-            })
-            .fold(0.0, f32::max);
-        // f32 sums in another order may round the other way.
-        assert!(worst <= 1.0, "largest difference {worst}");
-        assert!(tiled.data.iter().any(|&value| value > 20), "an empty residual would join as well");
+    fn a_residual_is_that_of_the_reference_times_the_gain() {
+        let (side, config) = (60, GuidedFilterConfig { radius_px: 3, ..Default::default() });
+        let picture = known_picture(side);
+        let found = amplified_residual(&picture, &config, 10.0);
+        let planes: Vec<f64> = planes(&[picture]).into_iter().map(f64::from).collect();
+        let exact = reference::residual(&planes, side, side, &config);
+        for (index, value) in found.data.iter().enumerate() {
+            let expected = (exact[index % 3 * side * side + index / 3] * 2550.0).round().clamp(0.0, 255.0);
+            assert!((expected - f64::from(*value)).abs() <= 1.0, "value {index}: expected {expected}, found {value}");
+        }
+        assert!(found.data.iter().any(|&value| value > 20), "an empty residual would do as well");
     }
 }

@@ -1,6 +1,6 @@
 //! `grnet verify-report`: computes a kept report anew from its photo and says what differs.
 
-use std::fmt::Debug;
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,9 +8,8 @@ use clap::Args;
 use crate::cli::{self, DONE, Device, FAILED, detect};
 use crate::detector::{self, PrepareConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::picture::face::SeetaFinder;
-use crate::report::evidence;
-use crate::report::{Bounds, Face, Report};
+use crate::picture::face::Finder;
+use crate::report::{Bounds, Face, Meaning, Reason, Report, evidence, words};
 
 /// Compute a kept report anew from its photo, and say what differs.
 ///
@@ -43,21 +42,21 @@ pub fn run(args: &VerifyArgs) -> Result<u8> {
     let text = String::from_utf8(cli::read(&args.report)?)
         .map_err(|error| Error::caused(ErrorKind::BadData, "expected a report as text", error))?;
     let kept = evidence::parse(&text)?;
-    let bytes = cli::read(&args.photo)?;
+    let bytes = cli::read_picture(&args.photo)?;
     let detector = pollster::block_on(detect::open(args.device.into(), &cli::read_model(args.model.as_deref())?))?;
     let settings = kept.settings;
     let config = PrepareConfig { whole: settings.whole, stability: settings.stability, ..detector.prepare_config() };
-    let prepared = detector::prepare(&kept.file.name, &bytes, &mut SeetaFinder::new()?, &config);
+    let prepared = detector::prepare(&kept.file.name, &bytes, &mut Finder::new()?, &config);
     let found = pollster::block_on(detector.judge(&prepared))?;
     let differences = compare(&kept, &found);
     if differences.is_empty() {
-        println!("confirmed: the photo gives this report on {}", detector.backend());
+        say!("confirmed: the photo gives this report on {}", detector.backend());
         return Ok(DONE);
     }
     for difference in &differences {
-        println!("{difference}");
+        say!("{difference}");
     }
-    println!("not confirmed: {} of the report's statements differ", differences.len());
+    say!("not confirmed: {} of the report's statements differ", differences.len());
     Ok(FAILED)
 }
 
@@ -67,10 +66,11 @@ fn compare(kept: &Report, found: &Report) -> Vec<String> {
     differences.check("schema", &kept.schema, &found.schema);
     differences.check("SHA-256 of the photo", &kept.file.sha256, &found.file.sha256);
     differences.check("SHA-256 of the model", &kept.model.id, &found.model.id);
-    differences.check("band", &kept.band, &found.band);
-    differences.check("reason", &kept.reason, &found.reason);
+    differences.words("band", kept.band, found.band, words::band);
+    differences.words("reason", kept.reason, found.reason, reason);
     differences.scores("p_fake", kept.p_fake, found.p_fake);
-    differences.check("what the file says about itself", &kept.provenance, &found.provenance);
+    let marks = |report: &Report| report.provenance.marks.iter().map(words::mark).collect::<Vec<String>>().join("; ");
+    differences.check("what the file says about itself", &marks(kept), &marks(found));
     differences.check("number of faces", &kept.faces.len(), &found.faces.len());
     for (index, (kept, found)) in kept.faces.iter().zip(&found.faces).enumerate() {
         differences.face(index + 1, kept, found);
@@ -78,12 +78,24 @@ fn compare(kept: &Report, found: &Report) -> Vec<String> {
     differences.0
 }
 
+fn reason(reason: Option<Reason>) -> String {
+    reason.map_or("none", words::reason).to_string()
+}
+
 struct Differences(Vec<String>);
 
 impl Differences {
-    fn check<T: PartialEq + Debug>(&mut self, what: &str, kept: &T, found: &T) {
+    fn check<T: PartialEq + Display>(&mut self, what: &str, kept: &T, found: &T) {
         if kept != found {
-            self.0.push(format!("{what}: the report says {kept:?}, the photo gives {found:?}"));
+            // A kept report is anybody's text.
+            let [kept, found] = [kept, found].map(|value| words::plain(&value.to_string()));
+            self.0.push(format!("{what}: the report says {kept}, the photo gives {found}"));
+        }
+    }
+
+    fn words<T: PartialEq + Copy, W: Into<String>>(&mut self, what: &str, kept: T, found: T, of: impl Fn(T) -> W) {
+        if kept != found {
+            self.check(what, &of(kept).into(), &of(found).into());
         }
     }
 
@@ -92,7 +104,11 @@ impl Differences {
         // A NaN, which no report of ours holds, is a difference.
         let alike = |(a, b): (&f32, &f32)| (a - b).abs() <= SCORE_TOLERANCE;
         if kept.len() != found.len() || !kept.iter().zip(&found).all(alike) {
-            self.0.push(format!("{what}: the report says {kept:?}, the photo gives {found:?}"));
+            let list = |values: &[f32]| match values {
+                [] => "none".to_string(),
+                _ => values.iter().map(|value| value.to_string()).collect::<Vec<String>>().join(" "),
+            };
+            self.0.push(format!("{what}: the report says {}, the photo gives {}", list(&kept), list(&found)));
         }
     }
 
@@ -101,14 +117,16 @@ impl Differences {
         let edges = |b: Bounds| [b.x, b.y, b.width, b.height];
         let moved = edges(kept.bounds).iter().zip(edges(found.bounds)).any(|(a, b)| (a - b).abs() > PLACE_TOLERANCE);
         if moved {
-            self.check(&name("place"), &kept.bounds, &found.bounds);
+            let place = |b: Bounds| format!("x {}, y {}, {} x {}", b.x, b.y, b.width, b.height);
+            self.check(&name("place"), &place(kept.bounds), &place(found.bounds));
         }
         self.check(&name("size"), &kept.quality.face_px, &found.quality.face_px);
-        self.check(&name("JPEG quality"), &kept.quality.jpeg_quality, &found.quality.jpeg_quality);
-        self.check(&name("band"), &kept.band, &found.band);
-        self.check(&name("reason"), &kept.reason, &found.reason);
-        self.check(&name("meaning"), &kept.meaning, &found.meaning);
-        self.scores(&name("p_fake"), kept.p_fake, found.p_fake);
+        let quality = |face: &Face| face.quality.jpeg_quality.map_or("none".to_string(), |quality| quality.to_string());
+        self.check(&name("JPEG quality"), &quality(kept), &quality(found));
+        self.words(&name("band"), kept.band, found.band, words::band);
+        self.words(&name("reason"), kept.reason, found.reason, reason);
+        let meaning = |meaning: Option<Meaning>| meaning.map_or("none".to_string(), words::meaning);
+        self.words(&name("meaning"), kept.meaning, found.meaning, meaning);
         let votes = |face: &Face| face.votes.map_or(Vec::new(), |votes| vec![votes.spatial, votes.residual]);
         self.scores(&name("votes"), votes(kept), votes(found));
         self.scores(

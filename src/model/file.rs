@@ -12,6 +12,7 @@ use super::manifest::sha256_hex;
 use super::meta::ModelMeta;
 use super::{bad, quantise};
 use crate::error::{Error, ErrorKind, Result};
+use crate::infer::Network;
 
 /// Key of the JSON document in the file's `__metadata__`.
 const METADATA_KEY: &str = "grnet";
@@ -38,7 +39,7 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// Reads a model file and checks its metadata; tensors are checked by whoever takes them.
+    /// Reads a model file and checks its metadata; tensors are checked by [`ModelFile::network`].
     ///
     /// # Errors
     /// [`ErrorKind::BadWeights`], naming what was expected and what was found.
@@ -56,6 +57,28 @@ impl ModelFile {
     /// Whether a file says that it is a model file, whatever else may be wrong with it.
     pub fn is_model(bytes: &[u8]) -> bool {
         model_document(bytes).is_ok_and(|document| document.is_some())
+    }
+
+    /// The network, as engines take it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadWeights`] for a missing, misshapen or unexpected tensor, or one with values that are not finite.
+    pub fn network(&self) -> Result<Network> {
+        self.clone().into_network().map(|(network, _, _)| network)
+    }
+
+    /// The network, and what the file says beside it. Each tensor is given back as soon as the network has it: both at
+    /// once would be what decides how much memory a page needs.
+    ///
+    /// # Errors
+    /// As [`ModelFile::network`].
+    pub fn into_network(self) -> Result<(Network, ModelMeta, String)> {
+        let ModelFile { meta, id, mut tensors } = self;
+        let network = Network::new(&meta.network, &meta.mte, &mut |name, shape| tensors.take(name, shape))?;
+        match tensors.shapes().next() {
+            Some((name, _)) => Err(bad(format!("unexpected tensor {name}"))),
+            None => Ok((network, meta, id)),
+        }
     }
 
     /// The tensors as they were found.
@@ -185,6 +208,16 @@ impl Tensors {
     /// # Errors
     /// [`ErrorKind::BadWeights`] for a missing or misshapen tensor, or one with values that are not finite.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.find(name, shape).cloned()
+    }
+
+    /// The same; it is then no longer there.
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.find(name, shape)?;
+        Ok(self.0.remove(name).map(|(_, values)| values).expect("it was just found"))
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<&Vec<f32>> {
         let Some((found, values)) = self.0.get(name) else {
             let others = self.0.keys().next().map(|other| format!(" among {}, such as {other}", self.0.len()));
             let others = others.unwrap_or_default();
@@ -197,7 +230,7 @@ impl Tensors {
             Some(index) => {
                 Err(bad(format!("tensor {name}: expected finite values, found {} at {index}", values[index])))
             }
-            None => Ok(values.clone()),
+            None => Ok(values),
         }
     }
 }

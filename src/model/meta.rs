@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::bad;
 use super::familiarity::Gate;
 use crate::error::Result;
-use crate::train::mte::GuidedFilterConfig;
-use crate::train::nn::{EARLY_FEATURES, GrNetConfig};
+use crate::infer::architecture::{EARLY_FEATURES, GrNetConfig, GuidedFilterConfig};
+use crate::picture::crop::CROP_MARGIN;
 
 /// Value of [`ModelMeta::format`].
 pub const FORMAT: &str = "grnet.model/1";
@@ -123,7 +123,7 @@ impl Default for ModelMeta {
             format: FORMAT.to_string(),
             name: "untrained".to_string(),
             input_px: 128,
-            crop_margin: crate::picture::crop::CROP_MARGIN,
+            crop_margin: CROP_MARGIN,
             network: GrNetConfig::default(),
             mte: GuidedFilterConfig::default(),
             class_names: vec!["unmanipulated".to_string(), "fake".to_string()],

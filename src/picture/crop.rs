@@ -44,10 +44,14 @@ pub fn crop_square(photo: &Rgb8, bounds: &Bounds, margin: f32) -> Rgb8 {
 
 /// The largest centred square, for pictures that are already face crops. Above 1024 px it comes back at 1024 px.
 pub fn whole_square(photo: &Rgb8) -> Rgb8 {
-    let side = photo.height.min(photo.width) as f32;
-    let x = ((photo.width - photo.height.min(photo.width)) / 2) as f32;
-    let y = ((photo.height - photo.height.min(photo.width)) / 2) as f32;
-    crop_square(photo, &Bounds { x, y, width: side, height: side }, 1.0)
+    crop_square(photo, &whole_bounds(photo), 1.0)
+}
+
+/// Where [`whole_square`] lies: on whole pixels, so that nothing is shifted by half of one.
+pub fn whole_bounds(photo: &Rgb8) -> Bounds {
+    let side = photo.height.min(photo.width);
+    let [x, y] = [photo.width, photo.height].map(|length| ((length - side) / 2) as f32);
+    Bounds { x, y, width: side as f32, height: side as f32 }
 }
 
 /// Copies the square, pixel by pixel, through one table of columns and one of rows.

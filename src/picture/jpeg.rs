@@ -1,4 +1,12 @@
-//! The headers of a JPEG file, for whoever looks into them.
+//! JPEG: the headers of a file, for whoever looks into them, and below the decoder.
+
+mod bits;
+mod frame;
+mod idct;
+mod rows;
+mod scan;
+
+pub(crate) use frame::Frame;
 
 /// One segment of a JPEG file's headers.
 pub(crate) struct JpegSegment<'a> {
@@ -6,8 +14,6 @@ pub(crate) struct JpegSegment<'a> {
     pub marker: u8,
     /// What follows the length field.
     pub body: &'a [u8],
-    /// Where in the file it ends.
-    pub end: usize,
 }
 
 /// The segments of a JPEG file up to and including the head of its first scan; ends early where the file is broken.
@@ -25,6 +31,6 @@ pub(crate) fn jpeg_segments(bytes: &[u8]) -> impl Iterator<Item = JpegSegment<'_
         let end = length_at + usize::from(u16::from_be_bytes([length[0], length[1]]));
         let body = bytes.get(length_at + 2..end)?;
         at = (marker != START_OF_SCAN).then_some(end);
-        Some(JpegSegment { marker, body, end })
+        Some(JpegSegment { marker, body })
     })
 }

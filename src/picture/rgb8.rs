@@ -55,3 +55,19 @@ impl std::fmt::Debug for Rgb8 {
         write!(f, "Rgb8({} x {})", self.height, self.width)
     }
 }
+
+/// The channels of pictures of one size as planes of 0..1, one picture after the other: `[n, 3, height, width]`.
+///
+/// # Panics
+/// When the sizes differ.
+pub fn planes(pictures: &[Rgb8]) -> Vec<f32> {
+    let size = |picture: &Rgb8| (picture.height, picture.width);
+    let mut values = Vec::with_capacity(pictures.iter().map(|picture| picture.data.len()).sum());
+    for picture in pictures {
+        assert_eq!(size(picture), size(&pictures[0]), "pictures of a batch share one size");
+        for channel in 0..3 {
+            values.extend(picture.data.iter().skip(channel).step_by(3).map(|&value| f32::from(value) / 255.0));
+        }
+    }
+    values
+}

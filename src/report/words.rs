@@ -1,7 +1,18 @@
 //! What the command line and the printable report say, in English. The page has its own table, which is translated
 //! (`www/shared/strings.js`).
 
-use crate::report::{Band, Change, Mark, MarkKind, Meaning, Reason};
+use crate::report::{Band, Change, FileInfo, Mark, MarkKind, Meaning, Note, Reason};
+
+/// A name as it may stand in a line of a terminal: control characters are escaped, and so are those that turn the direction of
+/// text, since a line break in a file's name could fake a verdict.
+pub fn plain(name: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_control() || turns(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
 
 /// A verdict, in a few words.
 pub fn band(band: Band) -> &'static str {
@@ -20,8 +31,40 @@ pub fn reason(reason: Reason) -> &'static str {
         Reason::TooSmall => "the face has too few pixels",
         Reason::TooDegraded => "the face is too blurred or too strongly compressed",
         Reason::Unreadable => "the file could not be read as a picture",
+        Reason::Damaged => "the file is damaged or cut off, and the face does not lie in the part that is there",
         Reason::Unstable => "the score leaves its band when the picture is gently re-encoded or rescaled",
         Reason::Unfamiliar => "the picture is unlike the face photos that the model knows",
+    }
+}
+
+/// How a file was read, where that is not as usual: a sentence each.
+pub fn file_notes(file: &FileInfo) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(present) = file.present {
+        let percent = (100.0 * present).floor();
+        notes.push(format!(
+            "the file is damaged or cut off: {percent} % of the picture is there; only faces in that part are judged"
+        ));
+    }
+    if let Some(frame) = file.frame {
+        notes.push(format!("frame {} of {} of an animation was read", frame.number, frame.count));
+    }
+    if let Some(shrunk_by) = file.shrunk_by {
+        notes.push(format!("the picture is very large and was read at 1/{shrunk_by} of its size"));
+    }
+    notes.extend(file.notes.iter().map(|note| self::note(*note).to_string()));
+    notes
+}
+
+fn note(note: Note) -> &'static str {
+    match note {
+        Note::NoEndMark => "the file lacks its end mark; the picture is all there",
+        Note::WrongChecksum => "a checksum in the file is wrong; the picture itself fits its own",
+        Note::ColourProfile => "its colours were brought from the file's colour profile to sRGB",
+        Note::UnreadProfile => {
+            "the file has a colour profile of a kind that is not read; its colours were taken for sRGB"
+        }
+        Note::NotTurned => "the file asks to be turned; it was judged as browsers show it, unturned",
     }
 }
 

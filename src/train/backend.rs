@@ -3,9 +3,8 @@
 #[cfg(feature = "libtorch")]
 mod libtorch;
 
-#[cfg(feature = "train")]
 use crate::error::Result;
-#[cfg(any(not(feature = "wgpu"), not(feature = "cuda"), all(feature = "train", not(feature = "libtorch"))))]
+#[cfg(any(not(feature = "train-gpu"), not(feature = "cuda"), not(feature = "libtorch")))]
 use crate::error::{Error, ErrorKind};
 use crate::train::mte::MteBackend;
 
@@ -14,13 +13,13 @@ pub type Cpu = burn_flex::Flex;
 impl MteBackend for Cpu {}
 
 /// Any GPU through WebGPU (native: Vulkan, Metal, DX12).
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "train-gpu")]
 pub type Gpu = burn_wgpu::Wgpu<f32, i32, u32>;
-#[cfg(feature = "wgpu")]
+#[cfg(feature = "train-gpu")]
 impl MteBackend for Gpu {
     fn guided_residual(
         unit: burn::tensor::Tensor<Self, 4>,
-        config: &crate::train::mte::GuidedFilterConfig,
+        config: &crate::infer::architecture::GuidedFilterConfig,
     ) -> burn::tensor::Tensor<Self, 4> {
         crate::train::mte::kernel::residual(unit, config)
     }
@@ -39,7 +38,6 @@ pub type LibTorch = burn_tch::LibTorch<f32>;
 impl MteBackend for LibTorch {}
 
 /// [`crate::train::nn::resnet::ResNet18::forward_in`] as fast as the backend has it, for learning; the same values and gradients.
-#[cfg(feature = "train")]
 pub fn learning_trunk<B: burn::tensor::backend::Backend>(
     trunk: &crate::train::nn::resnet::ResNet18<B>,
     kind: burn::tensor::DType,
@@ -53,7 +51,6 @@ pub fn learning_trunk<B: burn::tensor::backend::Backend>(
 }
 
 /// [`burn::nn::conv::Conv2d::forward`] as fast as the backend has it, for learning; the same values and gradients.
-#[cfg(feature = "train")]
 pub fn learning_conv<B: burn::tensor::backend::Backend>(
     conv: &burn::nn::conv::Conv2d<B>,
     x: burn::tensor::Tensor<B, 4>,
@@ -79,7 +76,6 @@ pub fn learning_norm<B: burn::tensor::backend::Backend>(
 }
 
 /// Where to train.
-#[cfg(feature = "train")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrainDevice {
     /// Plain Rust on the CPU; repeats exactly.
@@ -93,7 +89,6 @@ pub enum TrainDevice {
 }
 
 /// Work that learns, on whichever backend is chosen at run time; for [`train_on`].
-#[cfg(feature = "train")]
 pub trait TrainJob {
     /// What it gives.
     type Out;
@@ -109,7 +104,6 @@ pub trait TrainJob {
 ///
 /// # Errors
 /// `Unsupported` when this build lacks the backend, otherwise the job's own.
-#[cfg(feature = "train")]
 pub fn train_on<J: TrainJob>(choice: TrainDevice, job: J) -> Result<J::Out> {
     use burn_autodiff::Autodiff;
     match choice {
@@ -129,8 +123,8 @@ pub fn train_on<J: TrainJob>(choice: TrainDevice, job: J) -> Result<J::Out> {
     }
 }
 
-#[cfg(any(not(feature = "wgpu"), not(feature = "cuda"), all(feature = "train", not(feature = "libtorch"))))]
-pub(crate) fn missing(feature: &str) -> Error {
+#[cfg(any(not(feature = "train-gpu"), not(feature = "cuda"), not(feature = "libtorch")))]
+fn missing(feature: &str) -> Error {
     let message = format!("this build has no such backend; expected one built with `--features {feature}`");
     Error::new(ErrorKind::Unsupported, message)
 }

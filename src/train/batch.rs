@@ -16,9 +16,9 @@ use super::pack::Pack;
 use super::pixels::{self, Kernel, Plane};
 use super::rng::{Stream, at};
 use super::sampler::{Making, Sampler};
+use crate::infer::architecture::STRIDE;
 use crate::picture::Rgb8;
 use crate::picture::crop;
-use crate::train::nn::resnet::STRIDE;
 use crate::{Error, ErrorKind, Result};
 
 /// One step's pictures: reals first, then their fakes, all of one size.

@@ -9,9 +9,8 @@ use super::classes::Task;
 use super::degrade::{DegradeConfig, Tier};
 use super::forge::ForgeConfig;
 use super::pack::Entry;
+use crate::infer::architecture::{GrNetConfig, GuidedFilterConfig};
 use crate::picture::crop::CROP_MARGIN;
-use crate::train::mte::GuidedFilterConfig;
-use crate::train::nn::GrNetConfig;
 use crate::{Error, ErrorKind, Result};
 
 /// A training run. The same configuration, data and seed give the same losses on the CPU, unless `minutes` decides the end.

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::pixels::{self, Colour, Plane};
 use crate::Result;
+use crate::infer::architecture::GuidedFilterConfig;
+use crate::infer::reference;
 use crate::picture::Rgb8;
-use crate::train::mte::{GuidedFilterConfig, reference};
 
 /// A way to disguise a photo. Lengths go by the picture's longer side, so that small and large ones look alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

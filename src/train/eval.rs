@@ -14,11 +14,10 @@ use super::examined::Examined;
 use super::metrics::{self, Confusion, Scored};
 use super::rng::{Stream, at, chance};
 use super::table::{Crop, FAKE, REAL, Row, UNKNOWN};
-use crate::detector::AnyDetector;
-use crate::detector::{self, PrepareConfig, Prepared};
+use crate::detector::{self, Detector, PrepareConfig, Prepared};
 use crate::model::Thresholds;
 use crate::model::familiarity::Gate;
-use crate::picture::face::SeetaFinder;
+use crate::picture::face::Finder;
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::evidence;
 use crate::report::{Band, Face, ModelInfo, Quality, Reason};
@@ -180,7 +179,7 @@ fn prepare_rows(
     config: &PrepareConfig,
     cropped: bool,
 ) -> Result<Vec<Prepared>> {
-    let prepared = tasks.par_iter().map_init(SeetaFinder::new, |finder, (row, tier)| {
+    let prepared = tasks.par_iter().map_init(Finder::new, |finder, (row, tier)| {
         let finder = finder.as_mut().map_err(|e| Error::new(ErrorKind::Internal, e.full_message()))?;
         let whole = cropped || rows[*row].crop == Crop::Whole;
         let config = PrepareConfig { whole, ..config.clone() };
@@ -194,21 +193,28 @@ fn prepare_row(
     row: &Row,
     index: usize,
     tier: Tier,
-    finder: &mut SeetaFinder,
+    finder: &mut Finder,
     config: &PrepareConfig,
 ) -> Prepared {
     let odd = chance(&mut at(0, Stream::Validation, tier.number(), index as u64), 0.5);
-    // A file that cannot be read is passed on empty: `detector::prepare` then reports it as unreadable.
-    let bytes = fs::read(base.join(&row.path)).unwrap_or_default();
-    let bytes = degraded_file(&bytes, tier, odd).unwrap_or(bytes);
-    detector::prepare(&row.path, &bytes, finder, config)
+    let path = base.join(&row.path);
+    let read = fs::read(&path).map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), e));
+    match read.and_then(|bytes| degraded_file(&bytes, tier, odd)) {
+        Ok(bytes) => detector::prepare(&row.path, &bytes, finder, config),
+        // What cannot be read or degraded is passed on empty and so becomes `unreadable`: scored as the untouched file it
+        // would count for the degradation.
+        Err(error) => {
+            let empty = detector::prepare(&row.path, &[], finder, config);
+            Prepared { failure: Some(error.full_message()), ..empty }
+        }
+    }
 }
 
 /// The familiarity gate of a model: fitted on the features of the rows' faces in all `tiers`. `None` for too few faces.
 ///
 /// # Errors
 /// `GpuLost` when the device fails to answer.
-pub fn fit_gate(base: &Path, rows: &[Row], detector: &AnyDetector, tiers: &[Tier]) -> Result<Option<Gate>> {
+pub fn fit_gate(base: &Path, rows: &[Row], detector: &Detector, tiers: &[Tier]) -> Result<Option<Gate>> {
     let config = detector.prepare_config();
     let labelled = |row: &usize| rows[*row].label != UNKNOWN;
     let tasks: Vec<(usize, Tier)> =
@@ -736,6 +742,22 @@ mod tests {
         }
         let text = evaluation().text();
         assert!(text.contains("auc over sources: mean") && text.lines().count() > 8, "{text}");
+    }
+
+    #[test]
+    fn a_degradation_that_fails_is_not_assessed_and_not_scored_as_the_untouched_file() {
+        let folder = std::env::temp_dir().join(format!("grnet-eval-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        // Longer than a JPEG can be.
+        let strip = crate::picture::Rgb8::new(66_000, 64, vec![90; 66_000 * 64 * 3]).unwrap();
+        fs::write(folder.join("a1"), evidence::png(&strip).unwrap()).unwrap();
+        let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
+        let prepare = |tier| prepare_row(&folder, &rows()[0], 0, tier, &mut Finder::new().unwrap(), &config);
+        assert!(prepare(Tier::Raw).crops[0].is_some());
+        let failed = prepare(Tier::Hard);
+        assert_eq!((failed.crops.len(), failed.report.reason), (0, Some(Reason::Unreadable)));
+        assert!(failed.failure.unwrap().contains("JPEG"));
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

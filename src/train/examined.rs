@@ -2,8 +2,7 @@
 //! same decoding, face finding and cropping.
 
 use super::system::{Competitor, SystemMeta, class_probabilities};
-use crate::detector::{AnyDetector, DeviceChoice};
-use crate::detector::{PrepareConfig, Prepared, band_of, summarise};
+use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, band_of, summarise};
 use crate::model::{ModelFile, ModelMeta, Thresholds, sha256_hex};
 use crate::picture::crop::CROP_MARGIN;
 use crate::report::{ModelInfo, Reason, Report};
@@ -28,9 +27,9 @@ pub trait Examined {
     fn thresholds(&self) -> Thresholds;
 }
 
-impl Examined for AnyDetector {
+impl Examined for Detector {
     fn prepare_config(&self) -> PrepareConfig {
-        AnyDetector::prepare_config(self)
+        Detector::prepare_config(self)
     }
 
     fn report(&self, prepared: &Prepared) -> Result<Report> {
@@ -38,7 +37,7 @@ impl Examined for AnyDetector {
     }
 
     fn model_info(&self) -> ModelInfo {
-        AnyDetector::model_info(self)
+        Detector::model_info(self)
     }
 
     fn thresholds(&self) -> Thresholds {
@@ -102,10 +101,10 @@ impl Examined for SystemDetector {
 ///
 /// # Errors
 /// `BadWeights` for a file of neither kind, `Unsupported` for a compared system on a GPU by name, otherwise as
-/// [`AnyDetector::open`].
+/// [`Detector::open`].
 pub fn open(choice: DeviceChoice, bytes: &[u8]) -> Result<Box<dyn Examined>> {
     if ModelFile::is_model(bytes) || !SystemMeta::is_in(bytes) {
-        return Ok(Box::new(pollster::block_on(AnyDetector::open(choice, bytes))?));
+        return Ok(Box::new(pollster::block_on(Detector::open(choice, bytes))?));
     }
     match choice {
         DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Box::new(SystemDetector::load(bytes)?)),

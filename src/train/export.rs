@@ -2,26 +2,38 @@
 //! and to ONNX.
 
 use burn::tensor::backend::Backend;
-use pollster::block_on;
 
 use super::onnx::{ResidualPlace, write_onnx};
 use super::optim::blended;
-use crate::detector::Detector;
+use crate::detector::known_picture;
 use crate::model::{ModelFile, ModelMeta, Precision};
 use crate::train::backend::Cpu;
-use crate::train::nn::GrNet;
+use crate::train::mte;
 use crate::train::nn::parameters::write_model;
+use crate::train::nn::{GrNet, input};
 use crate::{Error, ErrorKind, Result};
 
-/// Writes a model file; the known logits are those of the stored (rounded) weights on the CPU.
+/// Writes a model file; the known logits are those of the stored (rounded) weights.
 ///
 /// # Errors
 /// `BadWeights` when the metadata is out of range.
 pub fn finish_model<B: Backend>(network: &GrNet<B>, meta: &ModelMeta, precision: Precision) -> Result<Vec<u8>> {
     let rounded = write_model(network, meta, precision)?;
-    let detector = Detector::<Cpu>::load(&rounded, Default::default(), "cpu-flex")?;
-    let meta = ModelMeta { known_logits: block_on(detector.known_logits())?, ..meta.clone() };
+    let meta = ModelMeta { known_logits: known_logits(&ModelFile::parse(&rounded)?)?, ..meta.clone() };
     write_model(network, &meta, precision)
+}
+
+/// The classifier's logits on the picture of the self-check by burn: what engines are held to must not come from one.
+///
+/// # Errors
+/// As [`ModelFile::module`].
+pub fn known_logits(file: &ModelFile) -> Result<Vec<f32>> {
+    let device = Default::default();
+    let unit = input::batch_unit::<Cpu>(&[known_picture(file.meta.input_px)], &device);
+    let residual = mte::residual(unit.clone(), &file.meta.mte);
+    let network = file.module::<Cpu>(&device)?;
+    let logits = network.forward(&file.meta.network, input::normalise(unit), residual).fused;
+    Ok(logits.into_data().convert::<f32>().into_vec::<f32>().expect("converted to f32"))
 }
 
 /// The same model at another precision; exporting down from f32 is what is meant.
@@ -30,7 +42,7 @@ pub fn finish_model<B: Backend>(network: &GrNet<B>, meta: &ModelMeta, precision:
 /// `BadWeights` when `model` is no model file.
 pub fn convert(model: &[u8], precision: Precision, change: impl FnOnce(&mut ModelMeta)) -> Result<Vec<u8>> {
     let file = ModelFile::parse(model)?;
-    let network = file.network::<Cpu>(&Default::default())?;
+    let network = file.module::<Cpu>(&Default::default())?;
     let mut meta = file.meta.clone();
     change(&mut meta);
     finish_model(&network, &meta, precision)
@@ -47,7 +59,7 @@ pub fn mixed(first: &[u8], second: &[u8], share: f64) -> Result<Vec<u8>> {
         return Err(Error::new(ErrorKind::BadUsage, format!("expected a share in 0..=1, found {share}")));
     }
     let (first, second) = (ModelFile::parse(first)?, ModelFile::parse(second)?);
-    let network = first.network::<Cpu>(&Default::default())?;
+    let network = first.module::<Cpu>(&Default::default())?;
     let other = second.fill(first.meta.network.init::<Cpu>(&Default::default()))?;
     let mut meta = first.meta.clone();
     meta.network.w_spatial = meta.network.w_spatial * (1.0 - share) + second.meta.network.w_spatial * share;
@@ -60,7 +72,7 @@ pub fn mixed(first: &[u8], second: &[u8], share: f64) -> Result<Vec<u8>> {
 /// `BadWeights` when `model` is no model file.
 pub fn to_onnx(model: &[u8], place: ResidualPlace) -> Result<Vec<u8>> {
     let file = ModelFile::parse(model)?;
-    write_onnx(file.network::<Cpu>(&Default::default())?, &file.meta, place)
+    write_onnx(file.module::<Cpu>(&Default::default())?, &file.meta, place)
 }
 
 /// The precision of that name.

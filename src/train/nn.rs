@@ -1,17 +1,13 @@
 //! GRnet: two ResNet-18 streams, one on the picture and one on its guided residual, fused by attention (AFM).
 
 pub mod afm;
-#[cfg(feature = "train")]
 pub mod baselines;
 pub mod cam;
 pub mod input;
-#[cfg(feature = "train")]
 pub mod layers;
 pub mod norm;
 pub mod parameters;
-#[cfg(feature = "train")]
 pub mod recipe;
-#[cfg(feature = "train")]
 pub mod residuals;
 pub mod resnet;
 
@@ -19,50 +15,16 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use serde::{Deserialize, Serialize};
 
-use afm::{AttentionForm, Fusion, attend, fuse_plain};
-use resnet::{FEATURES, ResNet18, global_average};
+use crate::infer::architecture::{FEATURES, Fusion, GrNetConfig};
+use afm::{attend, fuse_plain};
+use resnet::{ResNet18, global_average};
 
 /// Stages whose maps the familiarity gate looks at: the stem and `layer1`.
 const EARLY_STAGES: usize = 2;
-/// Numbers that the familiarity gate looks at: mean and standard deviation of 64 maps of both streams.
-pub const EARLY_FEATURES: usize = 4 * 64;
-
-/// The architecture, as stored in a model file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct GrNetConfig {
-    /// Number of classes, at least two; class 0 is "not manipulated".
-    pub classes: usize,
-    /// How the streams become one.
-    pub fusion: Fusion,
-    /// Which attention AFM uses.
-    pub attention: AttentionForm,
-    /// Whether AFM keeps the input: gamma M X + X with a learned scalar per stream, instead of M X.
-    pub attention_residual: bool,
-    /// Weight of the spatial stream in AFM; the residual stream has `1 - w_spatial`.
-    pub w_spatial: f64,
-    /// The residual is multiplied by this before its stream: a fixed scale near 1 / standard deviation.
-    pub residual_gain: f64,
-}
-
-impl Default for GrNetConfig {
-    fn default() -> Self {
-        GrNetConfig {
-            classes: 2,
-            fusion: Fusion::Afm,
-            attention: AttentionForm::Danet,
-            attention_residual: true,
-            w_spatial: 0.5,
-            residual_gain: 1.0,
-        }
-    }
-}
-
 impl GrNetConfig {
     /// A network with fresh weights.
     pub fn init<B: Backend>(&self, device: &B::Device) -> GrNet<B> {
-        let width = if self.fusion == Fusion::Concat { 2 * FEATURES } else { FEATURES };
         let gamma = || Param::from_tensor(Tensor::zeros([1], device));
         GrNet {
             gamma_s: gamma(),
@@ -71,7 +33,7 @@ impl GrNetConfig {
             residual: ResNet18::new(device),
             fc_s: LinearConfig::new(FEATURES, self.classes).init(device),
             fc_r: LinearConfig::new(FEATURES, self.classes).init(device),
-            fc: LinearConfig::new(width, self.classes).init(device),
+            fc: LinearConfig::new(self.fused_features(), self.classes).init(device),
         }
     }
 }

@@ -13,13 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::backend::Backend;
 use clap::ValueEnum;
 
+use crate::infer::architecture::{
+    AttentionForm, FEATURES, Fusion, GrNetConfig, GuideMode, GuidedFilterConfig, IMAGENET_MEAN, IMAGENET_STD,
+};
 use crate::model::ModelMeta;
-use crate::train::mte::{GuideMode, GuidedFilterConfig};
-use crate::train::nn::afm::{AttentionForm, Fusion};
-use crate::train::nn::input::{IMAGENET_MEAN, IMAGENET_STD};
+use crate::train::nn::GrNet;
 use crate::train::nn::parameters::read_module;
-use crate::train::nn::resnet::FEATURES;
-use crate::train::nn::{GrNet, GrNetConfig};
 use crate::{Error, ErrorKind, Result};
 use proto::Message;
 

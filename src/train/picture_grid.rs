@@ -8,10 +8,11 @@ use super::compare::Kept;
 use super::degrade::{Plan, Step};
 use super::guided::{centred, guided};
 use super::system::Competitor;
+use crate::infer::architecture::GuidedFilterConfig;
 use crate::picture::Rgb8;
 use crate::picture::crop;
 use crate::train::backend::Cpu;
-use crate::train::mte::{self, GuidedFilterConfig};
+use crate::train::mte;
 use crate::train::nn::input;
 use crate::train::nn::residuals::highpass::{HighPass, Kernel};
 use crate::train::nn::residuals::srm::Srm;
@@ -165,7 +166,7 @@ mod tests {
         let planes: Vec<f64> =
             (0..3).flat_map(|c| face.data.iter().skip(c).step_by(3).map(|v| f64::from(*v) / 255.0)).collect();
         let byte = |value: f64| (value.abs() * 8.0 * 255.0).round().clamp(0.0, 255.0);
-        let guided = mte::reference::residual(&planes, 48, 48, &GuidedFilterConfig::default());
+        let guided = crate::infer::reference::residual(&planes, 48, 48, &GuidedFilterConfig::default());
         let taps = Kernel::default().taps();
         let filtered = |c: usize, y: usize, x: usize| -> f64 {
             let at = |dy: usize, dx: usize| match ((y + dy).checked_sub(2), (x + dx).checked_sub(2)) {

@@ -16,7 +16,7 @@ use super::pixels::{self, Kernel};
 use super::reconstruct::block_offset;
 use super::table::{Crop, Row, Split};
 use crate::picture::crop;
-use crate::picture::face::{FaceFinder, SeetaFinder};
+use crate::picture::face::{FaceFinder, Finder};
 use crate::picture::quality;
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::Bounds;
@@ -88,7 +88,7 @@ pub fn prepare(
         let done = unfinished.entries.len();
         let chunk = &rows[done..(done + CHUNK).min(rows.len())];
         // A finder a thread: it keeps scratch memory between pictures.
-        let cut = chunk.par_iter().map_init(SeetaFinder::new, |finder, row| match finder {
+        let cut = chunk.par_iter().map_init(Finder::new, |finder, row| match finder {
             Ok(finder) => Ok(cut_row(base, row, finder, config)),
             Err(e) => Err(Error::new(ErrorKind::Internal, e.full_message())),
         });
@@ -235,7 +235,7 @@ fn nearly_equal(a: &Rgb8, b: &Rgb8) -> Result<bool> {
     Ok((sum / (SIDE * SIDE) as f32).sqrt() <= DUPLICATE_RMS)
 }
 
-fn cut_row(base: &Path, row: &Row, finder: &mut SeetaFinder, config: &PrepareConfig) -> (Entry, Option<Rgb8>) {
+fn cut_row(base: &Path, row: &Row, finder: &mut Finder, config: &PrepareConfig) -> (Entry, Option<Rgb8>) {
     let failed = |status| (Entry::without_crop(row, status), None);
     let Ok(bytes) = fs::read(base.join(&row.path)) else { return failed(Status::Unreadable) };
     let Ok(photo) = picture::decode(&bytes, &Limits::default()) else { return failed(Status::Unreadable) };
@@ -245,13 +245,13 @@ fn cut_row(base: &Path, row: &Row, finder: &mut SeetaFinder, config: &PrepareCon
         let square = crop::whole_square(pixels);
         let face_px = pixels.height.min(pixels.width) as f32;
         let first = [pixels.height, pixels.width].map(|side| ((side - square.height.min(side)) / 2) as i64);
-        (square, face_px, first)
+        (square, face_px, Some(first))
     } else {
         let faces = finder.find(pixels);
         let Some(face) = faces.first() else { return failed(Status::NoFace) };
         let face_px = face.bounds.width.max(face.bounds.height);
-        let square = crop::crop_square(pixels, &face.bounds, config.margin);
-        (square, face_px, first_pixel(&face.bounds, face_px * config.margin))
+        let first = first_pixel(&face.bounds, face_px * config.margin);
+        (face.upright_crop(pixels, config.margin), face_px, (face.quarter_turns == 0).then_some(first))
     };
     if (face_px.round() as u32) < crop::MIN_FACE_PX {
         return failed(Status::TooSmall);
@@ -260,10 +260,11 @@ fn cut_row(base: &Path, row: &Row, finder: &mut SeetaFinder, config: &PrepareCon
     let Ok(crop) = pixels::shrink_to(&square, config.side_px, Kernel::Box) else { return failed(Status::Unreadable) };
     let share = face_px / square.height as f32;
     let as_it_was = crop.height == square.height && photo.jpeg_quality.is_some();
+    let first = first.filter(|_| as_it_was);
     let points = config.landmarks.as_ref().and_then(|net| net.landmarks(&crop, share.min(1.0)).ok());
     let entry = Entry {
         points,
-        blocks: as_it_was.then(|| Blocks(block_offset(first))),
+        blocks: first.map(|first| Blocks(block_offset(first))),
         side_px: crop.height,
         face_px: face_px.round() as u32,
         square_px: square.height as u32,

@@ -9,10 +9,11 @@ use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::rng::{Stream, TrainRng, at, between, normal};
+use crate::infer::architecture::{AttentionForm, Fusion, GrNetConfig, GuidedFilterConfig};
 use crate::model::{StoredTensor, Tensors, write_tensors};
 use crate::train::backend::learning_trunk;
-use crate::train::mte::{self, GuidedFilterConfig};
-use crate::train::nn::afm::{AttentionForm, Fusion};
+use crate::train::mte;
+use crate::train::nn::GrNet;
 use crate::train::nn::baselines::amtennet::{self, AmtenNet};
 use crate::train::nn::baselines::capsule::{self, COMPONENTS, Capsule, probabilities};
 use crate::train::nn::baselines::highpass::{self, HighPassNet};
@@ -30,7 +31,6 @@ use crate::train::nn::residuals::highpass::{HighPass, Kernel};
 use crate::train::nn::residuals::srm::Srm;
 use crate::train::nn::residuals::{FrontEnd, Given};
 use crate::train::nn::resnet::ResNet18;
-use crate::train::nn::{GrNet, GrNetConfig};
 use crate::{Error, ErrorKind, Result};
 
 /// A residual front end (Table II).

@@ -1,9 +1,11 @@
 //! Tables of labelled pictures: `path,label,source,generator,group,split[,crop]` as CSV, read and checked before any
-//! picture is opened.
+//! picture is opened. As spreadsheets write them: with commas, semicolons or tabs, in UTF-8 or UTF-16, labels as numbers or words.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::Path;
 
+use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +24,15 @@ pub enum Split {
 }
 
 impl Split {
+    /// As tables have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Val => "val",
+            Split::Test => "test",
+        }
+    }
+
     /// The split of a group where the data does not name one: 80 % train, 10 % val, 10 % test, decided by the group's name
     /// alone (first 8 bytes of the SHA-256 of `split:` + group, big-endian, modulo 10; 8 is val, 9 test), so that the same
     /// group is in the same split in every table, on every machine.
@@ -60,6 +71,7 @@ pub struct Row {
     /// Where the picture is, relative to the table.
     pub path: String,
     /// [`REAL`], [`FAKE`] or [`UNKNOWN`].
+    #[serde(deserialize_with = "label")]
     pub label: i8,
     /// The collection it comes from.
     #[serde(default)]
@@ -85,6 +97,38 @@ fn train() -> Split {
     Split::Train
 }
 
+/// A label as a number, or as the word for it.
+fn label<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<i8, D::Error> {
+    struct Label;
+
+    impl Visitor<'_> for Label {
+        type Value = i8;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a label: 0 or real, 1 or fake, -1 or unknown")
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> std::result::Result<i8, E> {
+            i8::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> std::result::Result<i8, E> {
+            i8::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_str<E: de::Error>(self, word: &str) -> std::result::Result<i8, E> {
+            match word.to_lowercase().as_str() {
+                "real" => Ok(REAL),
+                "fake" => Ok(FAKE),
+                "unknown" => Ok(UNKNOWN),
+                _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+            }
+        }
+    }
+
+    deserializer.deserialize_any(Label)
+}
+
 /// Reads a table and checks what can be known without opening a picture: labels, splits, that no path comes twice and
 /// no group is in two splits. An empty group means that the picture stands for itself.
 ///
@@ -100,10 +144,28 @@ pub fn read_table(path: &Path) -> Result<Vec<Row>> {
 ///
 /// # Errors
 /// As [`read_table`].
-pub fn parse_table(reader: impl std::io::Read, name: &str) -> Result<Vec<Row>> {
+pub fn parse_table(mut reader: impl std::io::Read, name: &str) -> Result<Vec<Row>> {
+    let mut bytes = Vec::new();
+    let read = reader.read_to_end(&mut bytes);
+    read.map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read the table {name}"), e))?;
+    let text = text_of(bytes).ok_or_else(|| {
+        Error::new(ErrorKind::BadData, format!("{name}: expected a table in UTF-8 or UTF-16, found neither"))
+    })?;
+
     let mut rows = Vec::new();
-    let mut reader = csv::Reader::from_reader(reader);
-    let unsplit = reader.headers().is_ok_and(|headers| !headers.iter().any(|name| name == "split"));
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(separator(&text)).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let broken = |e| Error::caused(ErrorKind::BadData, format!("{name}: expected names of columns"), e);
+    let columns: csv::StringRecord = reader.headers().map_err(broken)?.iter().map(str::to_lowercase).collect();
+    for needed in ["path", "label"] {
+        if !columns.iter().any(|column| column == needed) {
+            let found = columns.iter().collect::<Vec<&str>>().join(", ");
+            let message = format!("{name}: expected a column `{needed}`, found the columns {found}");
+            return Err(Error::new(ErrorKind::BadData, message));
+        }
+    }
+    let unsplit = !columns.iter().any(|column| column == "split");
+    reader.set_headers(columns);
     for (index, record) in reader.deserialize::<Row>().enumerate() {
         let mut row = record.map_err(|e| {
             Error::caused(ErrorKind::BadData, format!("{name}: expected a picture in row {}", index + 1), e)
@@ -124,6 +186,27 @@ pub fn parse_table(reader: impl std::io::Read, name: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// The text of a file by its byte order mark; UTF-8 where there is none.
+fn text_of(bytes: Vec<u8>) -> Option<String> {
+    let units = |bytes: &[u8], of: fn([u8; 2]) -> u16| {
+        String::from_utf16(&bytes.as_chunks::<2>().0.iter().map(|pair| of(*pair)).collect::<Vec<u16>>()).ok()
+    };
+    match &bytes[..] {
+        [0xff, 0xfe, rest @ ..] => units(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => units(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
+        _ => String::from_utf8(bytes).ok(),
+    }
+}
+
+/// What stands between columns, by the line of their names.
+fn separator(text: &str) -> u8 {
+    let names = text.lines().next().unwrap_or_default();
+    let count = |separator: u8| names.bytes().filter(|&byte| byte == separator).count();
+    // The last of equals, and so a comma in a table of one column.
+    [b'\t', b';', b','].into_iter().max_by_key(|&separator| count(separator)).unwrap_or(b',')
+}
+
 /// Refuses an empty table, a path that comes twice and a group that is in two splits.
 ///
 /// # Errors
@@ -141,10 +224,8 @@ pub fn check_rows(rows: &[Row], name: &str) -> Result<()> {
         }
         match groups.insert(&row.group, row.split) {
             Some(other) if other != row.split => {
-                return bad(format!(
-                    "expected each group in one split, found group {} in {:?} and {:?}",
-                    row.group, other, row.split
-                ));
+                let (one, two) = (other.name(), row.split.name());
+                return bad(format!("expected each group in one split, found group {} in {one} and {two}", row.group));
             }
             _ => {}
         }
@@ -186,13 +267,34 @@ mod tests {
     }
 
     #[test]
+    fn tables_of_spreadsheets_are_read_alike() {
+        let plain = "path,label,group\na b.jpg,0,g\nc.jpg,1,h\nd.jpg,-1,i\n";
+        let expected = parse_table(plain.as_bytes(), "table").unwrap();
+        let words = " Path ; Label ; Group\r\na b.jpg ; Real ; g\r\nc.jpg;fake;h\r\nd.jpg;unknown;i\r\n";
+        let units = |text: &str, of: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(of).collect::<Vec<u8>>();
+        for bytes in [
+            words.as_bytes().to_vec(),
+            words.replace(';', "\t").into_bytes(),
+            [&[0xef, 0xbb, 0xbf], plain.as_bytes()].concat(),
+            [vec![0xff, 0xfe], units(words, u16::to_le_bytes)].concat(),
+            [vec![0xfe, 0xff], units(plain, u16::to_be_bytes)].concat(),
+        ] {
+            assert_eq!(parse_table(&bytes[..], "table").unwrap(), expected, "{}", String::from_utf8_lossy(&bytes));
+        }
+        let error = parse_table(&b"file,label\na.jpg,0\n"[..], "table").unwrap_err().full_message();
+        assert!(error.contains("expected a column `path`, found the columns file, label"), "{error}");
+        let error = parse_table(&b"path,label\n\xe9.jpg,0\n"[..], "table").unwrap_err().full_message();
+        assert!(error.contains("UTF-8 or UTF-16"), "{error}");
+    }
+
+    #[test]
     fn bad_tables_are_refused_by_name() {
         for (lines, word) in [
             ("a.jpg,2,s,,g,train,find\n", "found 2"),
-            ("a.jpg,fake,s,,g,train,find\n", "row 1"),
+            ("a.jpg,maybe,s,,g,train,find\n", "0 or real, 1 or fake"),
             ("a.jpg,0,s,,g,training,find\n", "row 1"),
             ("a.jpg,0,s,,g,train,find\na.jpg,0,s,,g,train,find\n", "twice"),
-            ("a.jpg,0,s,,g,train,find\nb.jpg,1,s,,g,val,find\n", "group g in Train and Val"),
+            ("a.jpg,0,s,,g,train,find\nb.jpg,1,s,,g,val,find\n", "group g in train and val"),
             ("", "found none"),
         ] {
             let error = parse(lines).expect_err(lines);

@@ -16,10 +16,10 @@ use super::pack::{Entry, Pack};
 use super::rng::{Stream, at};
 use super::run::inputs;
 use super::table::{FAKE, REAL, Split};
+use crate::infer::architecture::{GrNetConfig, GuidedFilterConfig};
 use crate::picture::Rgb8;
 use crate::picture::crop;
-use crate::train::mte::GuidedFilterConfig;
-use crate::train::nn::{GrNet, GrNetConfig};
+use crate::train::nn::GrNet;
 use crate::{Error, ErrorKind, Result};
 
 /// Pictures that go through the network together.

@@ -2,10 +2,14 @@
 //! Fixtures are read from `$GRNET_FIXTURES`, by default `tests/fixtures`; sizes, seeds and settings come from the files.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod models;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 
+use grnet::infer::Network;
+use grnet::model::{ModelMeta, Precision, file};
 use grnet::picture::Rgb8;
 use safetensors::{Dtype, SafeTensors};
 
@@ -80,6 +84,24 @@ impl ModelManifest {
     pub fn runs(&self) -> &[serde_json::Value] {
         self.json["runs"].as_array().unwrap()
     }
+}
+
+/// The tensors of a network of `meta`: names, shapes, and the weights that the fixtures' rule gives them.
+pub fn tensors(meta: &ModelMeta) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let manifest = ModelManifest::read("grnet");
+    let mut tensors = Vec::new();
+    Network::new(&meta.network, &meta.mte, &mut |name, shape| {
+        let values = manifest.weights(name, shape);
+        tensors.push((name.to_string(), shape.to_vec(), values.clone()));
+        Ok(values)
+    })
+    .expect("the rule gives every tensor");
+    tensors
+}
+
+/// A model file of such a network.
+pub fn model_file(meta: &ModelMeta, precision: Precision) -> grnet::Result<Vec<u8>> {
+    file::write(meta, precision, tensors(meta))
 }
 
 /// The pictures of a run, 0..=255, `[n, c, h, w]` flat.

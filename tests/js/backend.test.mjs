@@ -1,4 +1,4 @@
-// Which wasm build runs, by preference and by what the browser offers.
+// What computes, by preference and by what the browser offers.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { chooseBuild, isSoftware } from '../../www/shared/backend.js';

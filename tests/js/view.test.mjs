@@ -27,13 +27,29 @@ test('each band has its own title and a meaning', () => {
 
 test('each reason says why and what would help', () => {
   const seen = new Set();
-  for (const reason of ['no_face', 'too_small', 'too_degraded', 'unreadable']) {
+  for (const reason of ['no_face', 'too_small', 'too_degraded', 'unreadable', 'damaged']) {
     const { title, meaning, help } = view.verdict({ band: 'not_assessed', reason });
     assert.equal(title, 'Not assessed');
     assert.notEqual(help, '');
     seen.add(meaning);
   }
-  assert.equal(seen.size, 4);
+  assert.equal(seen.size, 5);
+});
+
+test('files of other kinds are called by their name, and what is not as usual in a file is told', () => {
+  const other = { band: 'not_assessed', reason: 'unreadable', file: { format: 'heic' } };
+  assert.equal(view.verdict(other, 'expected a JPEG').meaning, 'This is an HEIC photo, which cannot be checked.');
+  const judged = { band: 'likely_fake', reason: null, file: { format: 'jpeg', present: 0.618 } };
+  assert.match(view.verdict(judged).meaning, /61 % of the picture is there; only faces in that part are judged\.$/);
+  assert.deepEqual(view.fileNotes({ format: 'jpeg' }), []);
+  const notes = view.fileNotes({
+    present: 0.5,
+    frame: { number: 2, count: 9 },
+    shrunk_by: 2,
+    notes: ['no_end_mark', 'wrong_checksum', 'colour_profile', 'unread_profile', 'not_turned', 'one of a later version'],
+  });
+  assert.equal(notes.length, 8);
+  assert.equal(new Set(notes).size, 8);
 });
 
 test('an unreadable file is told with its cause', () => {
@@ -64,6 +80,19 @@ test('how often untouched faces get the result is counted, bounded, or said to b
   assert.match(words({ per_1000_untouched: 50, at_most: true }), /at most about 50/);
   assert.match(words(null), /has not been measured/);
   assert.equal(view.meaningInWords({ ...FACE, p_fake: null }), '', 'a face not judged has no result');
+});
+
+test('a heat map has two scales where it has a maximum', () => {
+  const scales = (values) => view.heatScales({ ...FACE, map: values && { height: 1, width: values.length, values } });
+  assert.deepEqual(scales([0.1, 0.423, 0]), { all: 'All faces: 0 to 1', own: 'This face: 0 to 0.423' });
+  assert.match(scales([1]).own, /0\.999/);
+  assert.equal(scales([0, 0]), null);
+  assert.equal(scales(null), null);
+});
+
+test('a reason is told in words, one that this page does not know as well', () => {
+  assert.match(view.reasonInWords('no_face'), /No face/);
+  assert.equal(view.reasonInWords('of_a_later_version'), 'Not assessed');
 });
 
 test('stability is told in words, beside the score as it is and every score after a change', () => {

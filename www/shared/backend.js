@@ -1,6 +1,6 @@
 // @ts-check
-// Which wasm build to run: the GPU one where WebGPU reaches a real adapter, else the CPU one. Software adapters
-// compute correctly but 10 to 40 times slower than the CPU build, so `auto` passes them by.
+// What to compute on: the GPU where WebGPU reaches a real adapter, else the CPU. Software adapters compute correctly but
+// many times slower than the CPU, so `auto` passes them by.
 
 /** @typedef {import('./messages.js').Build} Build */
 /** @typedef {import('./messages.js').Note} Note */
@@ -27,7 +27,7 @@ export function isSoftware(adapter) {
 }
 
 /**
- * The build for `preference`, given what the browser offers.
+ * The device for `preference`, given what the browser offers.
  * @param {Preference} preference
  * @param {{requestAdapter(options?: object): Promise<AdapterFacts | null>} | undefined} gpu `navigator.gpu`
  * @returns {Promise<{build: Build, note: Note | null}>}

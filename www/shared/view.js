@@ -6,6 +6,8 @@ import { text } from './strings.js';
 /** @typedef {import('./messages.js').Band} Band */
 /** @typedef {import('./messages.js').Bounds} Bounds */
 /** @typedef {import('./messages.js').Face} Face */
+/** @typedef {import('./messages.js').FileInfo} FileInfo */
+/** @typedef {import('./messages.js').FileNote} FileNote */
 /** @typedef {import('./messages.js').Change} Change */
 /** @typedef {import('./messages.js').Loaded} Loaded */
 /** @typedef {import('./messages.js').Mark} Mark */
@@ -33,8 +35,37 @@ const REASONS = {
   too_small: { meaning: 'reasonTooSmall', help: 'reasonTooSmallHelp' },
   too_degraded: { meaning: 'reasonTooDegraded', help: 'reasonTooDegradedHelp' },
   unreadable: { meaning: 'reasonUnreadable', help: 'reasonUnreadableHelp' },
+  damaged: { meaning: 'reasonDamaged', help: 'reasonDamagedHelp' },
   unfamiliar: { meaning: 'reasonUnfamiliar', help: 'reasonUnfamiliarHelp' },
   unstable: { meaning: 'reasonUnstable', help: 'reasonUnstableHelp' },
+};
+
+/** @type {Readonly<Record<FileNote, TextKey>>} */
+const FILE_NOTES = {
+  no_end_mark: 'fileNoEndMark',
+  wrong_checksum: 'fileWrongChecksum',
+  colour_profile: 'fileColourProfile',
+  unread_profile: 'fileUnreadProfile',
+  not_turned: 'fileNotTurned',
+};
+
+/**
+ * Files that are no picture we read, by what they are.
+ * @type {Readonly<Record<string, TextKey>>}
+ */
+const KINDS = {
+  heic: 'kindHeic',
+  avif: 'kindAvif',
+  jxl: 'kindJxl',
+  jp2: 'kindJp2',
+  tiff: 'kindTiff',
+  raw: 'kindRaw',
+  psd: 'kindPsd',
+  svg: 'kindSvg',
+  pdf: 'kindPdf',
+  zip: 'kindZip',
+  video: 'kindVideo',
+  html: 'kindHtml',
 };
 
 /** @type {Readonly<Record<Change, TextKey>>} */
@@ -89,15 +120,52 @@ const ERRORS = {
 };
 
 /**
- * The verdict on a photo or on one of its faces.
- * @param {{band: Band, reason: Reason | null}} judged
- * @param {string | null} [failure] why the file could not be read
+ * The title and meaning of a band; `failure` says why a file could not be read.
+ * @param {{band: Band, reason: Reason | null, file?: Partial<FileInfo>}} judged a report or a face
+ * @param {string | null} [failure]
  * @returns {Verdict}
  */
-export function verdict({ band, reason }, failure = null) {
+export function verdict({ band, reason, file }, failure = null) {
   const { title, meaning, help } = { ...BANDS[band], ...(reason ? REASONS[reason] : {}) };
-  const why = failure ? text('reasonUnreadableDetail', { message: failure }) : meaning ? text(meaning) : '';
-  return { title: text(title), meaning: why, help: help ? text(help) : '' };
+  const kind = reason === 'unreadable' && file?.format ? KINDS[file.format] : undefined;
+  const why = kind
+    ? text('reasonOtherKind', { kind: text(kind) })
+    : failure
+      ? text('reasonUnreadableDetail', { message: failure })
+      : meaning
+        ? text(meaning)
+        : '';
+  // That a part is missing belongs to the verdict, whatever it is.
+  const part = file?.present === undefined ? '' : presentInWords(file.present);
+  return { title: text(title), meaning: [why, part].filter(Boolean).join(' '), help: help ? text(help) : '' };
+}
+
+/** @param {number} present */
+function presentInWords(present) {
+  return text('filePresent', { percent: Math.floor(100 * present) });
+}
+
+/**
+ * How the file was read, where that is not as usual: a sentence each.
+ * @param {Partial<FileInfo>} file
+ * @returns {string[]}
+ */
+export function fileNotes({ present, frame, shrunk_by: shrunk, notes = [] }) {
+  return [
+    ...(present === undefined ? [] : [presentInWords(present)]),
+    ...(frame ? [text('fileFrame', frame)] : []),
+    ...(shrunk ? [text('fileShrunk', { shrunk })] : []),
+    ...notes.filter((note) => note in FILE_NOTES).map((note) => text(FILE_NOTES[note])),
+  ];
+}
+
+/**
+ * Why a face or a photo was not assessed.
+ * @param {Reason} reason
+ * @returns {string}
+ */
+export function reasonInWords(reason) {
+  return text(REASONS[reason]?.meaning ?? 'bandNotAssessed');
 }
 
 /**
@@ -131,6 +199,16 @@ export function meaningInWords({ meaning, p_fake: pFake }) {
   if (!meaning) return text('meaningUnknown');
   const count = meaning.per_1000_untouched;
   return text(meaning.at_most ? 'meaningAtMost' : 'meaningCount', { count });
+}
+
+/**
+ * The two scales of a face's heat map: the same for every face, and that of the face's own maximum.
+ * @param {Face} face
+ * @returns {{all: string, own: string} | null} null where there is no map, or nothing in it that could be a maximum
+ */
+export function heatScales({ map }) {
+  const maximum = Math.max(0, ...(map?.values ?? []));
+  return maximum > 0 ? { all: text('heatScaleAll'), own: text('heatScaleOwn', { maximum: Math.min(maximum, 0.999).toFixed(3) }) } : null;
 }
 
 /**
@@ -257,10 +335,11 @@ export function detailRows({ file, model, backend, timings_ms: ms }) {
   return [
     [
       text('detailFile'),
-      format
+      width > 0 && format
         ? text('detailFileValue', { format: format.toUpperCase(), width, height, size })
         : text('detailFileValueUnread', { size }),
     ],
+    ...fileNotes(file).map((note) => /** @type {[string, string]} */ ([text('detailFileNote'), note])),
     [text('detailSha'), file.sha256],
     [text('detailModel'), text('detailModelValue', { name: model.name, id: model.id })],
     [text('detailBackend'), backend],

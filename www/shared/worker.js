@@ -16,17 +16,15 @@ import { loadModel } from './model.js';
 /**
  * What src/web.rs exports.
  * @typedef {object} Engine
- * @property {() => {model: import('./messages.js').ModelInfo, backend: string,
- *   thresholds: import('./messages.js').Thresholds, origin: import('./messages.js').Origin}} info
- * @property {() => Promise<import('./messages.js').SelfCheck>} self_check
- * @property {(name: string, bytes: Uint8Array, stability?: boolean) =>
+ * @property {() => import('./messages.js').Loaded} info
+ * @property {(name: string, bytes: Uint8Array, stabilityFrom?: number) =>
  *   Promise<{report: Report, failure: string | null}>} assess
  * @property {(face: number) => Promise<Evidence>} evidence
  * @property {() => void} free
  */
 /**
  * @typedef {{default(options: {module_or_path: URL}): Promise<unknown>,
- *   Engine: {load(model: Uint8Array): Promise<Engine>},
+ *   Engine: {load(model: Uint8Array, device: Build): Promise<Engine>},
  *   report_html(report: string, pictures: Uint8Array[], failure?: string): string}} Package
  */
 
@@ -44,30 +42,23 @@ let engineCode = null;
 /** @type {Promise<void>} */
 let tail = Promise.resolve();
 
-/**
- * Fetches and compiles a build.
- * @param {Build} build
- * @returns {Promise<Package>}
- */
-async function loadCode(build) {
-  const folder = new URL(`pkg-${build}/`, ROOT);
-  /** @type {Package} */
-  const wasm = await import(new URL('grnet.js', folder).href);
-  await wasm.default({ module_or_path: new URL('grnet_bg.wasm', folder) });
-  return wasm;
-}
+/** @type {Promise<Package> | null} Fetched and compiled once, whatever is loaded how often. */
+let code = null;
 
-/**
- * @param {Promise<Package>} code
- * @param {Uint8Array} model
- * @param {(stage: Progress['stage']) => void} onStage
- */
-async function start(code, model, onStage) {
-  onStage('preparing');
-  const wasm = await code;
-  const started = await wasm.Engine.load(model);
-  onStage('checking');
-  return { wasm, started, check: await started.self_check() };
+/** @returns {Promise<Package>} */
+function loadCode() {
+  const fetched = async () => {
+    const folder = new URL('pkg/', ROOT);
+    /** @type {Package} */
+    const wasm = await import(new URL('grnet.js', folder).href);
+    await wasm.default({ module_or_path: new URL('grnet_bg.wasm', folder) });
+    return wasm;
+  };
+  code ??= fetched().catch((error) => {
+    code = null; // the next try fetches anew
+    throw error;
+  });
+  return code;
 }
 
 /**
@@ -82,63 +73,40 @@ async function load({ id, preference }) {
   /** @param {Progress['stage']} stage */
   const onStage = (stage) => report({ stage, loaded: 0, total: 0 });
 
-  const choice = await chooseBuild(preference, /** @type {any} */ (navigator).gpu);
   // Beside the model, which is larger; a failure is told where it is awaited.
-  const code = loadCode(choice.build);
-  code.catch(() => {});
+  loadCode().catch(() => {});
+  const choice = await chooseBuild(preference, /** @type {any} */ (navigator).gpu);
   const { bytes, manifest } = await loadModel(new URL('model/grnet.json', ROOT), (loaded, total, cached) =>
     report({ stage: cached ? 'cached' : 'model', loaded, total }),
   );
-
-  let { build, note } = choice;
-  let detail = '';
-  /** @type {Awaited<ReturnType<typeof start>> | null} */
-  let running = null;
-  if (build === 'gpu') {
-    try {
-      running = await start(code, bytes, onStage);
-      if (!running.check.ok) {
-        detail = running.check.message;
-        running.started.free();
-        running = null;
-        note = 'self_check_failed';
-      }
-    } catch (error) {
-      const { code, message } = failure(error);
-      if (code === 'bad_weights') throw error; // no backend can use this file
-      note = 'gpu_failed';
-      detail = message;
-    }
-  }
-  if (!running) {
-    build = 'cpu';
-    running = await start(choice.build === 'cpu' ? code : loadCode('cpu'), bytes, onStage);
-    if (!running.check.ok) throw coded('internal', `self-check: ${running.check.message}`);
-  }
-  const { model, backend, thresholds, origin } = running.started.info();
+  onStage('preparing');
+  const wasm = await loadCode();
+  onStage('checking');
+  const started = await wasm.Engine.load(bytes, choice.build);
+  const loaded = started.info();
   // The digest once more, computed in Rust: it also holds where the browser has no crypto.subtle.
-  if (model.id !== manifest.sha256) {
-    throw coded('bad_weights', `expected the model with sha-256 ${manifest.sha256}, found ${model.id}`);
+  if (loaded.model.id !== manifest.sha256) {
+    throw coded('bad_weights', `expected the model with sha-256 ${manifest.sha256}, found ${loaded.model.id}`);
   }
-  engine = running.started;
-  engineCode = running.wasm;
-  return { model, build, backend, thresholds, origin, note, detail, self_check: running.check };
+  engine = started;
+  engineCode = wasm;
+  return { ...loaded, note: loaded.note ?? choice.note };
 }
 
 /**
  * @param {import('./messages.js').AssessRequest} request
  * @returns {Promise<import('./messages.js').Assessment>}
  */
-async function assess({ name, bytes, stability }) {
+async function assess({ name, bytes, stabilityFrom, evidence: wanted = false }) {
   if (!engine) throw coded('internal', 'expected a loaded model');
-  const { report, failure: why } = await engine.assess(name, new Uint8Array(bytes), stability);
+  const answer = await engine.assess(name, new Uint8Array(bytes), stabilityFrom);
   /** @type {(Evidence | null)[]} */
   const evidence = [];
-  for (const [index, face] of report.faces.entries()) {
-    const wanted = face.p_fake !== null && index < MAX_EVIDENCE;
-    evidence.push(wanted ? await engine.evidence(index) : null);
+  for (const [index, face] of answer.report.faces.entries()) {
+    const shown = wanted && face.p_fake !== null && index < MAX_EVIDENCE;
+    evidence.push(shown ? await engine.evidence(index) : null);
   }
-  return { report, failure: why, evidence };
+  return { ...answer, evidence };
 }
 
 /** @param {import('./messages.js').KeepRequest} request */
@@ -156,7 +124,7 @@ async function answer(request) {
       postMessage({ id: request.id, ok: true, value: keep(request) });
     } else {
       const value = await assess(request);
-      const buffers = value.evidence.flatMap((e) => (e ? [e.photo.rgba.buffer, e.residual.rgba.buffer, e.heat.rgba.buffer] : []));
+      const buffers = value.evidence.flatMap((e) => (e ? Object.values(e).map(({ rgba }) => rgba.buffer) : []));
       postMessage({ id: request.id, ok: true, value }, { transfer: buffers });
     }
   } catch (error) {

@@ -8,8 +8,9 @@ use indicatif::ProgressBar;
 
 use super::style;
 use crate::cli::{self, Device};
-use crate::detector::{AnyDetector, DeviceChoice};
+use crate::detector::{Detector, DeviceChoice};
 use crate::model::{ModelFile, ModelMeta, Precision};
+use crate::report::words;
 use crate::train::calibrate;
 use crate::train::card;
 use crate::train::checkpoint::write_atomically;
@@ -188,7 +189,8 @@ fn list_not_assessed(evaluation: &Evaluation) {
         println!("unlabelled  {:<10} {score}  {}", listed.degrade, listed.path);
     }
     for listed in evaluation.not_assessed.iter().take(SHOWN) {
-        eprintln!("not assessed  {:<10} {:?}  {}", listed.degrade, listed.reason, listed.path);
+        let reason = listed.reason.map_or("no reason known", words::reason);
+        eprintln!("not assessed  {:<10} {reason}  {}", listed.degrade, listed.path);
     }
     let hidden = evaluation.unknown.len().saturating_sub(SHOWN) + evaluation.not_assessed.len().saturating_sub(SHOWN);
     if hidden > 0 {
@@ -208,7 +210,7 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
     let chosen = Chosen { per_source: Some(per_source), unseen: false };
     let (data, seen) = chosen.rows(table, |split| split == Split::Val)?;
     let plain = convert(model, Precision::F32, |meta| meta.calibration = ModelMeta::default().calibration)?;
-    let detector = pollster::block_on(AnyDetector::open(DeviceChoice::Cpu, &plain))?;
+    let detector = pollster::block_on(Detector::open(DeviceChoice::Cpu, &plain))?;
     let judged = judge_with_bar(&data, &detector, &CALIBRATION_TIERS, false)?;
     let samples = calibrate::samples(&data.rows, &judged, &seen);
     // Degraded pictures are familiar ones: the smallest and the most compressed, beside those that are neither.

@@ -6,7 +6,7 @@ use cubecl::prelude::{CompiledKernel, ComputeClient, CubeCount, ExecutionMode, K
 use cubecl::server::{Handle, KernelArguments};
 use cubecl::{CompilationError, Compiler, CubeTask};
 
-use super::{GuideMode, GuidedFilterConfig};
+use crate::infer::architecture::{GuideMode, GuidedFilterConfig};
 
 /// The WGSL source, for the test that reflects it.
 pub const SOURCE: &str = include_str!("../../../shaders/guided_filter.wgsl");

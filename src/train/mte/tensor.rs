@@ -6,7 +6,7 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use super::{GuideMode, GuidedFilterConfig};
+use crate::infer::architecture::{GuideMode, GuidedFilterConfig};
 
 /// |I - q| on the 0..1 scale.
 ///

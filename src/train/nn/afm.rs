@@ -4,35 +4,9 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use burn::tensor::backend::Backend;
-use serde::{Deserialize, Serialize};
 
 use super::resnet::global_average;
-
-/// Which softmax makes the attention from the energy E = X X^T (X: channels x pixels).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttentionForm {
-    /// softmax(rowmax(E) - E), as in DANet's released code: channels unlike each other attend to each other.
-    Danet,
-    /// softmax(E), as printed in the paper.
-    Printed,
-}
-
-/// How the two streams become one feature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fusion {
-    /// w_s Y_s + w_r Y_r of the attended maps, then global average pooling.
-    Afm,
-    /// Element-wise sum of the pooled features.
-    Sum,
-    /// Element-wise maximum.
-    Max,
-    /// Element-wise minimum.
-    Min,
-    /// Both features side by side; the classifier is twice as wide.
-    Concat,
-}
+use crate::infer::architecture::{AttentionForm, Fusion};
 
 /// Channel attention matrices `[n, c, c]` of maps `[n, c, h, w]`; every row sums to one.
 pub fn attention<B: Backend>(map: Tensor<B, 4>, form: AttentionForm) -> Tensor<B, 3> {

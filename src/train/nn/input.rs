@@ -3,12 +3,8 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::picture::Rgb8;
-
-/// Mean of the ImageNet training pictures, R G B, 0..1.
-pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of the ImageNet training pictures, R G B, 0..1.
-pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+use crate::infer::architecture::{IMAGENET_MEAN, IMAGENET_STD};
+use crate::picture::{Rgb8, planes};
 
 /// Stacks crops of one size into a tensor of 0..1.
 ///
@@ -19,14 +15,7 @@ pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 /// When `crops` is empty or the sizes differ.
 pub fn batch_unit<B: Backend>(crops: &[Rgb8], device: &B::Device) -> Tensor<B, 4> {
     let (height, width) = crops.first().map(|crop| (crop.height, crop.width)).expect("a batch has at least one crop");
-    let mut values = Vec::with_capacity(crops.len() * 3 * height * width);
-    for crop in crops {
-        assert_eq!((crop.height, crop.width), (height, width), "crops of a batch share one size");
-        for channel in 0..3 {
-            values.extend(crop.data.iter().skip(channel).step_by(3).map(|&value| f32::from(value) / 255.0));
-        }
-    }
-    Tensor::from_data(TensorData::new(values, [crops.len(), 3, height, width]), device)
+    Tensor::from_data(TensorData::new(planes(crops), [crops.len(), 3, height, width]), device)
 }
 
 /// Subtracts the ImageNet mean and divides by its standard deviation, by channel.

@@ -12,18 +12,18 @@ use crate::error::{Error, Result};
 use crate::model::{ModelFile, ModelMeta, Precision, Tensors, bad, file};
 
 impl ModelFile {
-    /// The network on a device.
+    /// The network as a module of burn, on a device: for training, and as the other side of parity tests.
     ///
     /// # Errors
     /// [`ErrorKind::BadWeights`] for a missing, misshapen or unexpected tensor, or one with values that are not finite.
-    pub fn network<B: Backend>(&self, device: &B::Device) -> Result<GrNet<B>> {
+    pub fn module<B: Backend>(&self, device: &B::Device) -> Result<GrNet<B>> {
         self.fill(self.meta.network.init::<B>(device))
     }
 
     /// Replaces the weights of a network by those of the file.
     ///
     /// # Errors
-    /// As [`ModelFile::network`].
+    /// As [`ModelFile::module`].
     pub fn fill<B: Backend>(&self, network: GrNet<B>) -> Result<GrNet<B>> {
         let mut used = 0;
         let network = fill_module(network, &mut |name, shape| {

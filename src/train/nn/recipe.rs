@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 
 use super::input;
 use super::residuals::CONSTRAINED;
-use super::resnet::FEATURES;
+use crate::infer::architecture::FEATURES;
 
 /// What a network does to a picture on the 0..1 scale before its first layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

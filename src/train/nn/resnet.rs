@@ -11,11 +11,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Tensor};
 
 use super::norm::BatchNorm;
-
-/// Channels of the last stage, and of the pooled feature.
-pub const FEATURES: usize = 512;
-/// Pixels of the input between two places of the last feature map.
-pub const STRIDE: usize = 32;
+use crate::infer::architecture::FEATURES;
 
 /// Two 3x3 convolutions with a skip (He et al. 2016; torchvision `BasicBlock`).
 ///

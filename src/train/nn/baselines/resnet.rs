@@ -6,11 +6,12 @@ use burn::nn::Linear;
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, Tensor};
 
+use crate::infer::architecture::FEATURES;
 use crate::train::backend::learning_trunk;
 use crate::train::nn::layers::linear;
 use crate::train::nn::recipe::{Decay, Recipe, Scheme, Span, Update};
 use crate::train::nn::residuals::FrontEnd;
-use crate::train::nn::resnet::{FEATURES, ResNet18, global_average};
+use crate::train::nn::resnet::{ResNet18, global_average};
 
 /// Side of GRnet's input on FaceForensics++ and HFF.
 pub const NATIVE_PX: usize = 128;

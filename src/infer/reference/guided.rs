@@ -1,7 +1,7 @@
-//! The guided residual as plain loops in f64: the specification that the two fast twins are tested against, and the
-//! filter for whole photos, where precision and memory matter more than speed.
+//! The guided residual |I - q| of He et al. in f64 (paper, eq. 1-8; specs: baselines 3.5), and the filter for whole
+//! photos where precision matters more than speed.
 
-use super::{GuideMode, GuidedFilterConfig};
+use super::super::architecture::{GuideMode, GuidedFilterConfig};
 
 /// |I - q| of one picture.
 ///
