@@ -12,6 +12,7 @@ use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
 use grnet::model::{ModelFile, Precision};
 use grnet::train::backend::Cpu;
+use grnet::train::bench::{self, Bench, Setting};
 use grnet::train::classes::Task;
 use grnet::train::config::{LearnConfig, TrainConfig};
 use grnet::train::degrade::encode_jpeg;
@@ -296,6 +297,36 @@ fn a_missing_pack_and_a_missing_checkpoint_are_named() {
     let error = go(&config(), &inputs(&pack, folder.join("run"), true), false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
     assert!(error.to_string().contains("checkpoint"), "{error}");
+}
+
+#[test]
+fn a_bench_runs_what_is_missing_and_measures_on_what_was_left_out() {
+    let folder = folder("bench");
+    let pack = make_pack(&folder, &[0, 1]);
+    let file =
+        "config = \"recipe.toml\"\nseeds = [1, 2]\nleave_out = [[\"swap\"]]\n[variants.still.learn]\nrate = 1e-9\n";
+    let recipe = TrainConfig { steps: 1, ..config() }.to_toml().unwrap();
+    let runs = Bench::parse(file).unwrap().runs(&recipe).unwrap();
+    let out = folder.join("out");
+    let setting = Setting { pack: &pack, out: &out, start: None, loader_threads: 1, commit: "", per_source: 10 };
+    let go = |told: &mut Vec<String>| {
+        let mut tell = |line: &str| told.push(line.to_string());
+        let stop = AtomicBool::new(false);
+        bench::run::<Autodiff<Cpu>>(&runs, &setting, &Default::default(), &stop, &mut |_| {}, &mut tell)
+    };
+    let mut told = Vec::new();
+    let reached = go(&mut told).unwrap();
+    assert_eq!((reached.len(), told.len()), (4, 8), "{told:?}");
+    assert!(told[0].contains("run 1 of 4: recipe without swap, seed 1"), "{told:?}");
+    assert!(
+        reached.iter().all(|r| r.auc.keys().eq(["hard", "raw"]) && r.auc.values().all(|a| (0.0..=1.0).contains(a)))
+    );
+    // What was left out is in no batch, and what is there already is not run again.
+    assert!(out.join("still/swap/2/last.safetensors").exists());
+    told.clear();
+    assert_eq!(go(&mut told).unwrap(), reached);
+    assert_eq!(told, [""; 0]);
+    assert!(bench::table(&reached).contains("| still |"));
 }
 
 fn plan(makers: &[Maker]) -> Plan {

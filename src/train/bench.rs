@@ -269,7 +269,7 @@ impl<'a> Exam<'a> {
         model: &ModelFile,
         device: &I::Device,
     ) -> Result<BTreeMap<String, f64>> {
-        let network = model.network::<I>(device)?;
+        let network = model.module::<I>(device)?;
         let mut counts: BTreeMap<(i8, &str), f64> = BTreeMap::new();
         let entry = |row: &usize| &self.pack.entries()[*row];
         self.rows.iter().map(entry).for_each(|e| *counts.entry((e.label, &e.source)).or_default() += 1.0);
