@@ -316,6 +316,16 @@ ignored_tests() {
   SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
 }
 
+# burn's GPU backend with our guided filter, on lavapipe or a GPU: its code is made for minutes, hence only when asked for.
+train_gpu_tests() {
+  if [[ -z ${GRNET_TRAIN_GPU:-} ]]; then
+    skip "training's GPU kernels" "compiling them takes long; GRNET_TRAIN_GPU=1 runs them"
+    return
+  fi
+  suite "training's GPU kernels" cargo test --locked --profile ci --features wgpu,train-gpu --test mte_parity --test networks \
+    -- --include-ignored gpu_ shader
+}
+
 # What burn's LibTorch backend links against must be there even to check it: `./build.sh train-env` puts it into .torch/.
 libtorch_check() {
   if [[ ! -x .torch/bin/python ]]; then
@@ -356,6 +366,7 @@ run_tests() {
   check "lints, browser, CPU alone" \
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features -- -D warnings
   check "training on GPUs and CUDA compiles" cargo check --locked --profile ci --features wgpu,train-gpu,cuda --all-targets
+  train_gpu_tests
   libtorch_check
   check "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --profile ci --no-deps --features wgpu,train
   suite "tests, native" cargo test "${NATIVE[@]}"

@@ -16,7 +16,8 @@ use crate::picture::face::{FaceFinder, FoundFace};
 use crate::picture::{self, Limits, Rgb8, planes, provenance, quality, stability};
 use crate::report::heat_map::place_scores;
 use crate::report::{
-    Band, Bounds, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings, Votes,
+    Band, Bounds, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings,
+    Votes,
 };
 
 /// Faces judged in one pass; more would only cost memory.
@@ -227,10 +228,17 @@ impl Detector {
     /// # Errors
     /// `BadWeights` for an invalid model, otherwise as [`self_check::open`].
     pub async fn open(choice: DeviceChoice, model: &[u8]) -> Result<Self> {
-        let file = ModelFile::parse(model)?;
-        let opened = self_check::open(&file.network()?, choice, known(&file.meta)).await?;
-        let Opened { engine, check, why_not_gpu } = opened;
-        Ok(Detector { engine, meta: file.meta, id: file.id, checked: Some(check), why_not_gpu })
+        Self::of(choice, ModelFile::parse(model)?).await
+    }
+
+    /// The same for a parsed file.
+    ///
+    /// # Errors
+    /// As [`Detector::open`].
+    pub async fn of(choice: DeviceChoice, file: ModelFile) -> Result<Self> {
+        let (network, meta, id) = file.into_network()?;
+        let Opened { engine, check, why_not_gpu } = self_check::open(&network, choice, known(&meta)).await?;
+        Ok(Detector { engine, meta, id, checked: Some(check), why_not_gpu })
     }
 
     /// Loads a model file onto the CPU, unchecked.
@@ -238,9 +246,8 @@ impl Detector {
     /// # Errors
     /// `BadWeights` when the file is not a valid model.
     pub fn on_cpu(model: &[u8]) -> Result<Self> {
-        let file = ModelFile::parse(model)?;
-        let engine = Engine::cpu(&file.network()?);
-        Ok(Detector { engine, meta: file.meta, id: file.id, checked: None, why_not_gpu: None })
+        let (network, meta, id) = ModelFile::parse(model)?.into_network()?;
+        Ok(Detector { engine: Engine::cpu(&network), meta, id, checked: None, why_not_gpu: None })
     }
 
     /// What [`prepare`] needs to know of this model.

@@ -96,6 +96,19 @@ impl Engine {
         Ok(Engine::Gpu(Box::new(gpu::Engine::new(network, device).await?)))
     }
 
+    /// The same on the fastest GPU; a software adapter only if `software` is set.
+    #[cfg(feature = "wgpu")]
+    async fn on_gpu(network: &Network, software: bool) -> Result<Engine> {
+        Engine::gpu(network, gpu::Device::open(software).await?).await
+    }
+
+    /// This build has none.
+    #[cfg(not(feature = "wgpu"))]
+    async fn on_gpu(_network: &Network, _software: bool) -> Result<Engine> {
+        let message = "this build has no such engine; expected one built with `--features wgpu`";
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
+
     /// What reports call it.
     pub fn name(&self) -> &str {
         match self {

@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, SelfCheck, prepare};
 use crate::error::{Error, ErrorKind};
-use crate::model::{ModelMeta, Thresholds};
+use crate::model::{ModelFile, ModelMeta, Thresholds};
 use crate::picture::Rgb8;
 use crate::picture::face::Finder;
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
@@ -39,7 +39,9 @@ impl Engine {
                 return Err(js_error(Error::new(ErrorKind::BadUsage, message)));
             }
         };
-        let detector = Detector::open(choice, &model).await.map_err(js_error)?;
+        let file = ModelFile::parse(&model).map_err(js_error)?;
+        drop(model);
+        let detector = Detector::of(choice, file).await.map_err(js_error)?;
         let finder = Finder::new().map_err(js_error)?;
         Ok(Engine { detector, finder: RefCell::new(finder), last: RefCell::new(None) })
     }

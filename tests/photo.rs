@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use grnet::ErrorKind;
 use grnet::picture::crop;
-use grnet::picture::face::{FaceFinder, FoundFace, Finder};
+use grnet::picture::face::{FaceFinder, Finder, FoundFace};
 use grnet::picture::quality;
 use grnet::picture::{Limits, Photo, Rgb8, decode, decode_damaged};
 use grnet::report::{Bounds, FrameRead, Note};

@@ -172,3 +172,13 @@ fn manifest_tells_another_file_and_another_size() {
     assert!(manifest.check(b"Model").unwrap_err().to_string().contains("SHA-256"));
     assert!(manifest.check(b"models").unwrap_err().to_string().contains("expected 5 bytes, found 6"));
 }
+
+#[test]
+fn the_manifest_beside_the_shipped_model_is_its_own_thresholds_included() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
+    let model = std::fs::read(folder.join("grnet.safetensors")).expect("the shipped model");
+    let kept: Manifest =
+        serde_json::from_slice(&std::fs::read(folder.join("grnet.json")).expect("its manifest")).expect("a manifest");
+    assert!(kept.thresholds.is_some());
+    assert_eq!(kept, Manifest::of("grnet.safetensors", &model));
+}

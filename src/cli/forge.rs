@@ -12,7 +12,8 @@ use crate::picture::face::{FaceFinder, Finder};
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::Bounds;
 use crate::report::evidence;
-use crate::train::forge::{ForgeConfig, self_blend};
+use crate::train::forge::{Blended, ForgeConfig, self_blend};
+use crate::train::hull::Place;
 use crate::train::pixels;
 use crate::train::rng::{Stream, at};
 
@@ -59,15 +60,12 @@ fn forge(photo: &Rgb8, bounds: &Bounds, seed: u64) -> Result<Rgb8> {
     let Area { top, left, height, width } = Area::around(photo, bounds);
     let crop = pixels::trimmed(photo, top, left, height, width)?;
     // Self-blending changes either the copy or what it is laid on; the latter would leave a seam round the crop.
+    let config = ForgeConfig { encode: 0.0, ..ForgeConfig::default() };
     let blends =
-        (0..TRIES).map(|slot| self_blend(&crop, &ForgeConfig::default(), &mut at(seed, Stream::Forging, 0, slot)));
+        (0..TRIES).map(|slot| self_blend(&crop, &Place::default(), &config, &mut at(seed, Stream::Forging, 0, slot)));
     for blend in blends {
-        let (fake, mask) = blend?;
-        let untouched = |index: usize| {
-            mask.data[index] > 0.0
-                || fake.pixel(index / width, index % width) == crop.pixel(index / width, index % width)
-        };
-        if fake == crop || !(0..height * width).all(untouched) {
+        let Blended { real, fake, .. } = blend?;
+        if fake == crop || real != crop {
             continue;
         }
         let mut forged = photo.clone();

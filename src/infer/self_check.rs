@@ -89,20 +89,7 @@ pub struct Opened {
 /// For a GPU that alone was wanted: `Unsupported` where this build has none, `NoGpu` where there is none, `GpuLost` when it
 /// fails or computes wrongly. `Internal` for a CPU that computes wrongly.
 pub async fn open(network: &Network, choice: DeviceChoice, known: Known<'_>) -> Result<Opened> {
-    choose(choice, known, async |software| on_gpu(network, software).await, || Engine::cpu(network)).await
-}
-
-/// The network on a GPU; on a software adapter only if `software` is set.
-#[cfg(feature = "wgpu")]
-async fn on_gpu(network: &Network, software: bool) -> Result<Engine> {
-    Engine::gpu(network, super::gpu::Device::open(software).await?).await
-}
-
-/// There is none.
-#[cfg(not(feature = "wgpu"))]
-async fn on_gpu(_network: &Network, _software: bool) -> Result<Engine> {
-    let message = "this build has no such engine; expected one built with `--features wgpu`";
-    Err(Error::new(ErrorKind::Unsupported, message))
+    choose(choice, known, async |software| Engine::on_gpu(network, software).await, || Engine::cpu(network)).await
 }
 
 /// The policy. `gpu` gives an engine on a GPU; it is told whether software will do.

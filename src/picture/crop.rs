@@ -69,18 +69,6 @@ fn cut(photo: &Rgb8, centre_y: f64, centre_x: f64, side: f64) -> Rgb8 {
     Rgb8 { height: side_px, width: side_px, data }
 }
 
-/// The picture turned by a quarter, counterclockwise.
-pub fn turned_back(picture: &Rgb8) -> Rgb8 {
-    let (height, width) = (picture.width, picture.height);
-    let mut data = Vec::with_capacity(picture.data.len());
-    for y in 0..height {
-        for x in 0..width {
-            data.extend_from_slice(&picture.pixel(x, picture.width - 1 - y));
-        }
-    }
-    Rgb8 { height, width, data }
-}
-
 /// Where `count` positions from `first` on fall inside `0..length`, mirrored at both borders.
 pub(crate) fn mirrored_indices(first: i64, count: usize, length: usize) -> Vec<usize> {
     (0..count as i64).map(|offset| mirror(first.saturating_add(offset), length)).collect()

@@ -37,7 +37,7 @@ impl FoundFace {
     /// [`crop::crop_square`] of the face, turned back by [`FoundFace::quarter_turns`], so that the face stands upright.
     pub fn upright_crop(&self, photo: &Rgb8, margin: f32) -> Rgb8 {
         let square = crop::crop_square(photo, &self.bounds, margin);
-        (0..self.quarter_turns).fold(square, |square, _| crop::turned_back(&square))
+        (0..self.quarter_turns).fold(square, |square, _| turned_back(&square))
     }
 }
 
@@ -65,10 +65,11 @@ const MAX_SEARCH_PIXELS: f64 = 6e6;
 /// The photo is searched once more with its longer side at this length, for faces that fill it, with a grey border:
 /// tight crops (profile pictures) lack the surroundings that the network has learnt to see.
 const COARSE_PX: f64 = 160.0;
-const BORDER_PX: usize = 32;
+/// Twice, half a cell of the middle map apart: what the place of a face on the grid does to its box is halved by the mean.
+const BORDERS_PX: [usize; 2] = [32, 40];
 
 /// Score from which a cell speaks for a face. The lower one is enough to take part in a mean.
-const MIN_SCORE: f64 = 0.6;
+const MIN_SCORE: f64 = 0.75;
 const MIN_PART: f64 = 0.3;
 /// Of two faces of which one covers the other this far, as intersection over union or as part of the smaller one, only
 /// the surer is kept.
@@ -78,6 +79,16 @@ const COVERED: f64 = 0.6;
 const SAME_BOX: f64 = 0.5;
 /// At this width and above a face is placed as exactly as the network can; below, exactness falls with the width.
 const SHARP_PX: f64 = 96.0;
+
+/// Faces that are turned, and those of which the search is not sure, are looked at once more: upright, with a box this wide
+/// in the middle of a square picture of that side. For upright faces the search is at least as steady.
+const LEVEL_FACE_PX: f64 = 56.0;
+const LEVEL_PX: usize = 128;
+/// Cosine of the tilt from which on a face counts as turned: 30 degrees.
+const TURNED: f64 = 0.866;
+/// Score from which on the search is sure, and that which a look must give.
+const SURE_SCORE: f64 = 0.88;
+const MIN_LOOK_SCORE: f64 = 0.8;
 
 /// Height of a face's box in widths, where the network was not sure how a box of a face at 45 degrees would stand upright.
 const USUAL_HEIGHT: f64 = 1.28;
@@ -90,6 +101,25 @@ struct Candidate {
     weight: f64,
     /// Centre, width and height.
     place: [f64; 4],
+    points: [[f64; 2]; 5],
+}
+
+/// The photo at a size at which it was searched.
+struct Searched {
+    picture: Rgb8,
+    /// Its pixels in one of the photo's, along x and y; rounding stretches a little, differently in both directions.
+    scale: [f64; 2],
+}
+
+/// A face as an upright box and a direction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Pose {
+    score: f64,
+    centre: [f64; 2],
+    /// Width and height of the face upright.
+    size: [f64; 2],
+    /// Cosine and sine of its tilt: the direction from the person's right to the left.
+    right: [f64; 2],
     points: [[f64; 2]; 5],
 }
 
@@ -110,16 +140,10 @@ impl Finder {
         Ok(Finder { network: Network::read(bytes)? })
     }
 
-    /// Cells of the photo at `scale` with a grey border that speak for a face.
-    fn search(&self, photo: &Rgb8, scale: f64, border_px: usize) -> Vec<Candidate> {
-        let shrink = |length: usize| ((length as f64 * scale).round() as usize).max(1);
-        let Ok(small) = crop::resize(photo, shrink(photo.height), shrink(photo.width)) else {
-            // Only a picture without pixels cannot be resized; there is no face on it.
-            return Vec::new();
-        };
-        // Rounding stretches a little, differently in both directions.
-        let back = [photo.width as f64 / small.width as f64, photo.height as f64 / small.height as f64];
-        let maps = self.network.run(&bordered(&small, border_px));
+    /// Cells that speak for a face in a photo brought to another size and given a grey border, in the photo's pixels.
+    fn search(&self, searched: &Searched, border_px: usize) -> Vec<Candidate> {
+        let maps = self.network.run(&bordered(&searched.picture, border_px));
+        let back = searched.scale.map(|scale| 1.0 / scale);
         let mut found = Vec::new();
         for (map, stride) in maps.iter().zip(STRIDES) {
             for (cell, values) in map.values.chunks_exact(CELL).enumerate() {
@@ -148,6 +172,49 @@ impl Finder {
     }
 }
 
+impl Finder {
+    /// The face as it is reported; absent when a second look sees none.
+    fn settle(&self, searched: &[Searched], pose: Pose) -> Option<Pose> {
+        let turned = pose.right[0] < TURNED;
+        if !turned && pose.score >= SURE_SCORE {
+            return Some(pose);
+        }
+        let seen = self.look(searched, &pose).filter(|seen| seen.score >= MIN_LOOK_SCORE)?;
+        // The direction of the first look is that of the search; the second one's picture stands straighter.
+        if turned { self.look(searched, &seen).or(Some(seen)) } else { Some(pose) }
+    }
+
+    /// Looks at a face again, upright in the middle of a small picture; absent when there is none after all.
+    fn look(&self, searched: &[Searched], pose: &Pose) -> Option<Pose> {
+        // The smallest picture in which the face is not enlarged, else the largest.
+        let width = |searched: &Searched| pose.size[0] * searched.scale[0];
+        let sharp = searched.iter().filter(|searched| width(searched) >= LEVEL_FACE_PX);
+        let source = sharp.min_by(|a, b| width(a).total_cmp(&width(b)));
+        let source = source.or(searched.iter().max_by(|a, b| width(a).total_cmp(&width(b))))?;
+        let level = Searched { picture: levelled(source, pose), scale: [1.0; 2] };
+        let middle = LEVEL_PX as f64 / 2.0;
+        // In pixels of the photo for each of the level picture.
+        let unit = pose.size[0] / LEVEL_FACE_PX;
+        let expected = [middle, middle, LEVEL_FACE_PX, pose.size[1] / unit];
+        let candidates = self.search(&level, 0);
+        let near = candidates.iter().filter(|candidate| overlap(&candidate.place, &expected).0 > SAME_FACE);
+        let surest = near.max_by(|a, b| a.score.total_cmp(&b.score))?;
+        let seen = Pose::from(&mean(surest, &candidates));
+        let [cos, sin] = pose.right;
+        let back = |[x, y]: [f64; 2]| {
+            let [x, y] = [(x - middle) * unit, (y - middle) * unit];
+            [pose.centre[0] + x * cos - y * sin, pose.centre[1] + x * sin + y * cos]
+        };
+        Some(Pose {
+            score: seen.score,
+            centre: back(seen.centre),
+            size: seen.size.map(|side| side * unit),
+            right: [cos * seen.right[0] - sin * seen.right[1], sin * seen.right[0] + cos * seen.right[1]],
+            points: seen.points.map(back),
+        })
+    }
+}
+
 impl FaceFinder for Finder {
     fn find(&mut self, photo: &Rgb8) -> Vec<FoundFace> {
         let [height, width] = [photo.height as f64, photo.width as f64];
@@ -155,13 +222,84 @@ impl FaceFinder for Finder {
         let needed = SMALLEST_FACE_PX / f64::from(crop::MIN_FACE_PX);
         let fine = (SEARCH_PIXELS / pixels).sqrt().max(needed).min((MAX_SEARCH_PIXELS / pixels).sqrt()).min(1.0);
         let coarse = (COARSE_PX / height.max(width)).min(1.0);
-        let mut candidates = self.search(photo, fine, 0);
-        candidates.extend(self.search(photo, coarse, BORDER_PX));
-        let mut faces: Vec<FoundFace> = merge(candidates).iter().map(FoundFace::from).collect();
+        let brought = |scale: f64| {
+            let shrink = |length: usize| ((length as f64 * scale).round() as usize).max(1);
+            let picture = crop::resize(photo, shrink(photo.height), shrink(photo.width)).ok()?;
+            let scale = [picture.width as f64 / width, picture.height as f64 / height];
+            Some(Searched { picture, scale })
+        };
+        let (Some(fine), Some(coarse)) = (brought(fine), brought(coarse)) else {
+            // Only a picture without pixels cannot be resized; there is no face on it.
+            return Vec::new();
+        };
+        let mut candidates = self.search(&fine, 0);
+        for border_px in BORDERS_PX {
+            candidates.extend(self.search(&coarse, border_px));
+        }
+        let searched = [fine, coarse];
+        let found = merge(candidates).into_iter().filter_map(|face| self.settle(&searched, Pose::from(&face)));
+        let faces = without_duplicates(found.collect());
+        let mut faces: Vec<FoundFace> = faces.iter().map(FoundFace::from).collect();
         faces.retain(|face| centre_inside(photo, &face.bounds));
         faces.sort_by(|a, b| area(&b.bounds).total_cmp(&area(&a.bounds)));
         faces
     }
+}
+
+/// The square of `LEVEL_PX` in which the face of `pose` stands upright; each pixel is the mean of as many places of the
+/// source, on a grid, as it covers.
+fn levelled(source: &Searched, pose: &Pose) -> Rgb8 {
+    let step = pose.size[0] / LEVEL_FACE_PX;
+    let [cos, sin] = pose.right;
+    let fold = (step * source.scale[0]).ceil().clamp(1.0, 8.0) as usize;
+    let mut data = Vec::with_capacity(LEVEL_PX * LEVEL_PX * 3);
+    let offset =
+        |index: usize, part: usize| (index as f64 + (part as f64 + 0.5) / fold as f64 - LEVEL_PX as f64 / 2.0) * step;
+    for row in 0..LEVEL_PX {
+        for column in 0..LEVEL_PX {
+            let mut sum = [0.0; 3];
+            for part in 0..fold * fold {
+                let (across, down) = (offset(column, part % fold), offset(row, part / fold));
+                let x = (pose.centre[0] + across * cos - down * sin) * source.scale[0] - 0.5;
+                let y = (pose.centre[1] + across * sin + down * cos) * source.scale[1] - 0.5;
+                sum.iter_mut().zip(between(&source.picture, y, x)).for_each(|(sum, value)| *sum += value);
+            }
+            data.extend(sum.map(|sum| (sum / (fold * fold) as f64 + 0.5) as u8));
+        }
+    }
+    Rgb8 { height: LEVEL_PX, width: LEVEL_PX, data }
+}
+
+/// The picture between four pixels; grey outside.
+fn between(picture: &Rgb8, y: f64, x: f64) -> [f64; 3] {
+    let (top, left) = (y.floor(), x.floor());
+    let (down, right) = (y - top, x - left);
+    let mut sum = [0.0; 3];
+    for (dy, dx, weight) in [
+        (0.0, 0.0, (1.0 - down) * (1.0 - right)),
+        (0.0, 1.0, (1.0 - down) * right),
+        (1.0, 0.0, down * (1.0 - right)),
+        (1.0, 1.0, down * right),
+    ] {
+        let (y, x) = (top + dy, left + dx);
+        let inside = y >= 0.0 && x >= 0.0 && y < picture.height as f64 && x < picture.width as f64;
+        let pixel =
+            if inside { picture.pixel(y as usize, x as usize).map(f64::from) } else { [network::GREY.into(); 3] };
+        sum.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += weight * value);
+    }
+    sum
+}
+
+/// The picture turned by a quarter, counterclockwise.
+fn turned_back(picture: &Rgb8) -> Rgb8 {
+    let (height, width) = (picture.width, picture.height);
+    let mut data = Vec::with_capacity(picture.data.len());
+    for y in 0..height {
+        for x in 0..width {
+            data.extend_from_slice(&picture.pixel(x, picture.width - 1 - y));
+        }
+    }
+    Rgb8 { height, width, data }
 }
 
 /// The picture with a grey border.
@@ -188,7 +326,7 @@ fn merge(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     let mut surest: Vec<&Candidate> = Vec::new();
     for candidate in candidates.iter().take_while(|candidate| candidate.score >= MIN_SCORE) {
         let known = |other: &&Candidate| {
-            let (union, smaller) = overlap(other, candidate);
+            let (union, smaller) = overlap(&other.place, &candidate.place);
             union > SAME_FACE || smaller > COVERED
         };
         if !surest.iter().any(known) {
@@ -201,7 +339,7 @@ fn merge(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
 fn mean(surest: &Candidate, candidates: &[Candidate]) -> Candidate {
     let mut sum = Candidate { score: surest.score, weight: 0.0, place: [0.0; 4], points: [[0.0; 2]; 5] };
     for candidate in candidates {
-        let near = (overlap(surest, candidate).0 - SAME_BOX).max(0.0);
+        let near = (overlap(&surest.place, &candidate.place).0 - SAME_BOX).max(0.0);
         let weight = candidate.weight * near;
         sum.weight += weight;
         sum.place.iter_mut().zip(candidate.place).for_each(|(sum, value)| *sum += weight * value);
@@ -214,43 +352,66 @@ fn mean(surest: &Candidate, candidates: &[Candidate]) -> Candidate {
     sum
 }
 
-/// What two boxes share: of their union, and of the smaller one.
-fn overlap(a: &Candidate, b: &Candidate) -> (f64, f64) {
+/// What two boxes (centre, width, height) share: of their union, and of the smaller one.
+fn overlap(a: &[f64; 4], b: &[f64; 4]) -> (f64, f64) {
     let shared = |axis: usize| {
-        let low = |of: &Candidate| of.place[axis] - of.place[axis + 2] / 2.0;
-        let high = |of: &Candidate| of.place[axis] + of.place[axis + 2] / 2.0;
+        let low = |of: &[f64; 4]| of[axis] - of[axis + 2] / 2.0;
+        let high = |of: &[f64; 4]| of[axis] + of[axis + 2] / 2.0;
         (high(a).min(high(b)) - low(a).max(low(b))).max(0.0)
     };
     let both = shared(0) * shared(1);
-    let (area_a, area_b) = (a.place[2] * a.place[3], b.place[2] * b.place[3]);
+    let (area_a, area_b) = (a[2] * a[3], b[2] * b[3]);
     (both / (area_a + area_b - both), both / area_a.min(area_b))
 }
 
-impl From<&Candidate> for FoundFace {
-    fn from(candidate: &Candidate) -> FoundFace {
+/// Keeps the surest of faces that the second look has brought together.
+fn without_duplicates(mut faces: Vec<Pose>) -> Vec<Pose> {
+    faces.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let place = |pose: &Pose| [pose.centre[0], pose.centre[1], pose.size[0], pose.size[1]];
+    let mut kept: Vec<Pose> = Vec::new();
+    for face in faces {
+        if !kept.iter().any(|other| overlap(&place(other), &place(&face)).0 > SAME_FACE) {
+            kept.push(face);
+        }
+    }
+    kept
+}
+
+impl From<&Candidate> for Pose {
+    fn from(candidate: &Candidate) -> Pose {
         let points = candidate.points;
         let middle = |a: usize, b: usize, axis: usize| (points[a][axis] + points[b][axis]) / 2.0;
         let down = [0, 1].map(|axis| middle(3, 4, axis) - middle(0, 1, axis));
         // From the person's right to the left: by the eyes, and by the line from the eyes to the mouth turned by a
         // right angle, which is longer on faces seen from the side.
-        let [x, y] = [points[1][0] - points[0][0] + down[1], points[1][1] - points[0][1] - down[0]];
+        let right = [points[1][0] - points[0][0] + down[1], points[1][1] - points[0][1] - down[0]];
+        let length = (right[0] * right[0] + right[1] * right[1]).sqrt();
+        let right = if length > 0.0 { right.map(|part| part / length) } else { [1.0, 0.0] };
+        let [x, y, width, height] = candidate.place;
+        Pose { score: candidate.score, centre: [x, y], size: upright_size(width, height, right), right, points }
+    }
+}
+
+impl From<&Pose> for FoundFace {
+    fn from(pose: &Pose) -> FoundFace {
+        let [x, y] = pose.right;
         let quarter_turns: u8 = match (x.abs() >= y.abs(), x > 0.0, y > 0.0) {
             (true, true, _) => 0,
             (false, _, true) => 1,
             (true, false, _) => 2,
             (false, _, false) => 3,
         };
-        let [width, height] = upright_size(candidate.place[2], candidate.place[3], x, y);
-        let [across_px, down_px] = if quarter_turns.is_multiple_of(2) { [width, height] } else { [height, width] };
+        let [width, height] = pose.size;
+        let [width, height] = if quarter_turns % 2 == 0 { [width, height] } else { [height, width] };
         FoundFace {
             bounds: Bounds {
-                x: (candidate.place[0] - across_px / 2.0) as f32,
-                y: (candidate.place[1] - down_px / 2.0) as f32,
-                width: across_px as f32,
-                height: down_px as f32,
+                x: (pose.centre[0] - width / 2.0) as f32,
+                y: (pose.centre[1] - height / 2.0) as f32,
+                width: width as f32,
+                height: height as f32,
             },
-            score: candidate.score as f32,
-            points: points.map(|point| point.map(|value| value as f32)),
+            score: pose.score as f32,
+            points: pose.points.map(|point| point.map(|value| value as f32)),
             quarter_turns,
             tilt_degrees: libm::atan2(y, x).to_degrees() as f32,
         }
@@ -260,10 +421,9 @@ impl From<&Candidate> for FoundFace {
 /// Width and height that the face would have upright. The network gives, for a face of width w and height h at angle t,
 /// `sqrt((w cos t)^2 + (h sin t)^2)` and `sqrt((w sin t)^2 + (h cos t)^2)`, so the sum of squares stays and the
 /// difference is `(h^2 - w^2) cos 2t`; near 45 degrees, where that says nothing, [`USUAL_HEIGHT`] comes in.
-fn upright_size(width: f64, height: f64, x: f64, y: f64) -> [f64; 2] {
+fn upright_size(width: f64, height: f64, [cos, sin]: [f64; 2]) -> [f64; 2] {
     let sum = width * width + height * height;
-    let length = (x * x + y * y).max(f64::MIN_POSITIVE);
-    let double = (x * x - y * y) / length;
+    let double = cos * cos - sin * sin;
     let square = USUAL_HEIGHT * USUAL_HEIGHT;
     let usual = sum * (square - 1.0) / (square + 1.0);
     let difference = double * (height * height - width * width) + (1.0 - double * double) * usual;
@@ -277,4 +437,63 @@ fn centre_inside(photo: &Rgb8, bounds: &Bounds) -> bool {
 
 fn area(bounds: &Bounds) -> f32 {
     bounds.width * bounds.height
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(x: f64, y: f64, side: f64, score: f64) -> Candidate {
+        Candidate { score, weight: score, place: [x, y, side, side], points: [[x, y]; 5] }
+    }
+
+    #[test]
+    fn the_surer_of_two_faces_that_cover_each_other_is_kept() {
+        let (large, mouth, neighbour) =
+            (candidate(50.0, 50.0, 100.0, 0.9), candidate(50.0, 80.0, 40.0, 0.8), candidate(150.0, 50.0, 100.0, 0.7));
+        let faces = merge(vec![mouth, neighbour, large]);
+        assert_eq!(faces.iter().map(|face| face.score).collect::<Vec<_>>(), [0.9, 0.7]);
+        assert_eq!(merge(vec![candidate(50.0, 50.0, 100.0, MIN_SCORE - 0.01)]), []);
+    }
+
+    #[test]
+    fn a_face_is_the_weighted_mean_of_its_cells() {
+        let cells = vec![candidate(100.0, 60.0, 40.0, 0.9), candidate(104.0, 60.0, 40.0, 0.45)];
+        let [face] = merge(cells).try_into().expect("one face");
+        // Overlaps 1 and 36 / 44, less a half, times the weights: 0.45 and 0.1432.
+        let share = 0.45 * (36.0 / 44.0 - 0.5) / (0.9 * 0.5 + 0.45 * (36.0 / 44.0 - 0.5));
+        assert!((face.place[0] - (100.0 + 4.0 * share)).abs() < 1e-9, "{face:?}");
+    }
+
+    #[test]
+    fn the_upright_size_undoes_what_turning_does_to_a_box() {
+        for degrees in [0.0, 17.0, 45.0, 90.0, 130.0, 180.0, 270.0f64] {
+            let (sin, cos) = degrees.to_radians().sin_cos();
+            // A usual face, because at 45 degrees only that is known.
+            let (width, height) = (100.0, 100.0 * USUAL_HEIGHT);
+            let across = ((width * cos).powi(2) + (height * sin).powi(2)).sqrt();
+            let down = ((width * sin).powi(2) + (height * cos).powi(2)).sqrt();
+            let found = upright_size(across, down, [cos, sin]);
+            assert!((found[0] - width).abs() < 1e-9 && (found[1] - height).abs() < 1e-9, "{degrees}: {found:?}");
+        }
+        let odd = upright_size(100.0, 90.0, [1.0, 0.0]);
+        assert!((odd[0] - 100.0).abs() < 1e-9 && (odd[1] - 90.0).abs() < 1e-9, "upright boxes stay: {odd:?}");
+    }
+
+    #[test]
+    fn a_quarter_turn_back_brings_the_right_column_to_the_top() {
+        let picture = Rgb8 { height: 2, width: 3, data: (0..6).flat_map(|i| [i; 3]).collect() };
+        let turned = turned_back(&picture);
+        assert_eq!((turned.height, turned.width), (3, 2));
+        assert_eq!(turned.data.iter().step_by(3).copied().collect::<Vec<_>>(), [2, 5, 1, 4, 0, 3]);
+        let whole = (0..4).fold(picture.clone(), |picture, _| turned_back(&picture));
+        assert!(whole == picture, "four quarters are a whole turn");
+    }
+
+    #[test]
+    fn points_between_pixels_are_their_mean_and_grey_outside() {
+        let picture = Rgb8 { height: 1, width: 2, data: vec![0, 0, 0, 200, 100, 50] };
+        assert_eq!(between(&picture, 0.0, 0.5), [100.0, 50.0, 25.0]);
+        assert_eq!(between(&picture, -1.0, 0.0), [f64::from(network::GREY); 3]);
+    }
 }

@@ -14,8 +14,6 @@ pub(crate) struct JpegSegment<'a> {
     pub marker: u8,
     /// What follows the length field.
     pub body: &'a [u8],
-    /// Where in the file it ends.
-    pub end: usize,
 }
 
 /// The segments of a JPEG file up to and including the head of its first scan; ends early where the file is broken.
@@ -33,6 +31,6 @@ pub(crate) fn jpeg_segments(bytes: &[u8]) -> impl Iterator<Item = JpegSegment<'_
         let end = length_at + usize::from(u16::from_be_bytes([length[0], length[1]]));
         let body = bytes.get(length_at + 2..end)?;
         at = (marker != START_OF_SCAN).then_some(end);
-        Some(JpegSegment { marker, body, end })
+        Some(JpegSegment { marker, body })
     })
 }

@@ -151,9 +151,7 @@ impl Common {
         let mut face = |path: &PathBuf| {
             let photo = picture::decode(&cli::read(path)?, &Limits::default())?.pixels;
             let found = finder.find(&photo);
-            Ok(found
-                .first()
-                .map_or_else(|| whole_square(&photo), |face| face.upright_crop(&photo, CROP_MARGIN)))
+            Ok(found.first().map_or_else(|| whole_square(&photo), |face| face.upright_crop(&photo, CROP_MARGIN)))
         };
         self.photos.iter().map(&mut face).collect()
     }

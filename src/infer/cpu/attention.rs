@@ -200,7 +200,7 @@ fn multiply<I: Isa, const ROWS: usize>(
     for (row, start) in starts.iter_mut().enumerate() {
         *start = (first + row * walk.depth) as u32;
     }
-    for (row, sums) in sums::<I, ROWS>(isa, lines, &[starts], walk, weights).into_iter().enumerate() {
+    for (row, sums) in sums::<I, f32, ROWS>(isa, lines, &[starts], walk, weights).into_iter().enumerate() {
         let to = &mut to[row * FEATURES..][..2 * I::LANES];
         isa.store(sums[0], to);
         isa.store(sums[1], &mut to[I::LANES..]);

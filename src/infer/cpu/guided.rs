@@ -4,6 +4,8 @@
 //! All quantities of a pixel (moments, then coefficients) are lanes of one vector. Sums are f64: a running sum in f32 loses
 //! what the variance is made of.
 
+use std::marker::PhantomData;
+
 use super::super::architecture::{GuideMode, GuidedFilterConfig};
 use super::simd::{Isa, Kernels, Task};
 
@@ -21,8 +23,8 @@ pub fn residual(
     assert!(planes.len() == 3 * height * width && out.len() == planes.len(), "three planes of height x width values");
     let picture = Picture { planes, height, width, radius: config.radius_px, eps: config.eps, out };
     match config.mode {
-        GuideMode::PerChannel => kernels.run(Filter { picture, guide: PerChannel }),
-        GuideMode::Colour => kernels.run(Filter { picture, guide: Colour }),
+        GuideMode::PerChannel => kernels.run(Filter { picture, guide: PhantomData::<PerChannel> }),
+        GuideMode::Colour => kernels.run(Filter { picture, guide: PhantomData::<Colour> }),
     }
 }
 
@@ -130,8 +132,7 @@ impl Picture<'_> {
 
 struct Filter<'a, G> {
     picture: Picture<'a>,
-    #[allow(dead_code, reason = "names the guide")]
-    guide: G,
+    guide: PhantomData<G>,
 }
 
 impl Task for Filter<'_, PerChannel> {

@@ -4,7 +4,7 @@ use super::super::architecture::{GuideMode, GuidedFilterConfig};
 use super::super::network::Conv;
 use super::super::reference::{self, Map};
 use super::conv::{Direct, Finish, Framed, Size};
-use super::pack::{self, Aligned, BLOCK};
+use super::pack::{self, Aligned, BLOCK, Units};
 use super::simd::Kernels;
 use super::winograd::{Outputs, Winograd};
 use super::{guided, pool};
@@ -26,6 +26,18 @@ fn random_conv(seed: u32, [channels_in, channels_out]: [usize; 2], [kernel, stri
     let scale = (taps as f32).sqrt().recip();
     let weight = noise(seed, channels_out * taps).into_iter().map(|value| value * scale).collect();
     Conv { channels_in, channels_out, kernel, stride, weight, bias: noise(seed + 1, channels_out) }
+}
+
+/// The same with weights as an int8 model has them, through the two roundings that levels, scale and normalisation go.
+fn int8(mut conv: Conv) -> Conv {
+    let length = conv.weight.len() / conv.channels_out;
+    for (channel, unit) in conv.weight.chunks_mut(length).zip(noise(99, conv.channels_out)) {
+        let most = channel.iter().fold(0f32, |most, weight| most.max(weight.abs()));
+        channel
+            .iter_mut()
+            .for_each(|weight| *weight = (*weight / most * 127.0).round() * (most / 127.0) * (1.5 + unit));
+    }
+    conv
 }
 
 fn maps(seed: u32, size: Size, channels: usize) -> Vec<Map> {
@@ -106,6 +118,24 @@ fn expected(conv: &Conv, input: &[Map], skip: Option<&[Map]>) -> Vec<Map> {
     }
 }
 
+#[test]
+fn weights_of_an_int8_model_are_kept_as_whole_numbers_and_others_as_they_are() {
+    let conv = random_conv(5, [64, 40], [3, 1]);
+    let plain = Units::of(&conv);
+    assert!(!plain.whole && plain.values == conv.weight && plain.units[..40] == [1.0; 40]);
+    let mut int8 = int8(conv);
+    int8.weight[..64 * 9].fill(0.0);
+    let levels = Units::of(&int8);
+    assert!(levels.whole);
+    for (index, (level, weight)) in levels.values.iter().zip(&int8.weight).enumerate() {
+        let unit = levels.units[index / (64 * 9)];
+        assert!(*level == level.round() && level.abs() <= 127.0, "{level}");
+        assert!((level * unit - weight).abs() <= 127.0 * unit * 1e-6, "{level} x {unit} for {weight}");
+    }
+    int8.weight[7000] *= 1.01;
+    assert!(!Units::of(&int8).whole, "one weight between two levels");
+}
+
 /// f32 sums of 600 products of numbers below one: measured 5e-7 at most, 2e-6 with F(2x2), 9e-6 with F(4x4).
 fn tolerance(way: Option<Outputs>) -> f64 {
     match way {
@@ -142,9 +172,9 @@ fn convolutions_equal_the_specification_at_odd_sizes_and_batches() {
                 let conv = random_conv(seed + 3, channels, [kernel, stride]);
                 let [height, width] = [height, width].map(|side| conv.side_out(side));
                 let skip = maps(seed + 5, Size { n, height, width }, channels[1]);
-                for skip in [None, Some(&skip[..])] {
-                    let found = run(kernels, &conv, way, &input, skip);
-                    let difference = difference(&found, &expected(&conv, &input, skip));
+                for (conv, skip) in [(&conv, None), (&conv, Some(&skip[..])), (&int8(conv.clone()), Some(&skip[..]))] {
+                    let found = run(kernels, conv, way, &input, skip);
+                    let difference = difference(&found, &expected(conv, &input, skip));
                     let what = (kernels.name(), kernel, stride, way, n, height, width, channels, skip.is_some());
                     assert!(difference <= tolerance(way), "{what:?}: {difference:e}");
                 }

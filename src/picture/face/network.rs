@@ -373,7 +373,8 @@ mod tests {
 
     /// The textbook's convolution with a border of zeros, on the tensors as they lie in the file.
     fn convolve(file: &SafeTensors, name: &str, input: &Planes, size: usize, stride: usize, groups: usize) -> Planes {
-        let (channels_out, channels_in) = (file.tensor(&format!("{name}.bias")).unwrap().shape()[0], input.len() / groups);
+        let (channels_out, channels_in) =
+            (file.tensor(&format!("{name}.bias")).unwrap().shape()[0], input.len() / groups);
         let weights = tensor(file, &format!("{name}.weight"), &[channels_out, channels_in, size, size]).unwrap();
         let bias = tensor(file, &format!("{name}.bias"), &[channels_out]).unwrap();
         let (height, width) = (input[0].len() as i64, input[0][0].len() as i64);
@@ -413,7 +414,10 @@ mod tests {
 
     fn slow_pool(input: &Planes) -> Planes {
         let largest = |plane: &Vec<Vec<f64>>, y: usize, x: usize| {
-            [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dy, dx)| plane[2 * y + dy][2 * x + dx]).into_iter().fold(f64::MIN, f64::max)
+            [(0, 0), (0, 1), (1, 0), (1, 1)]
+                .map(|(dy, dx)| plane[2 * y + dy][2 * x + dx])
+                .into_iter()
+                .fold(f64::MIN, f64::max)
         };
         let halve = |plane: &Vec<Vec<f64>>| {
             (0..plane.len() / 2).map(|y| (0..plane[0].len() / 2).map(|x| largest(plane, y, x)).collect()).collect()
