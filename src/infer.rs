@@ -75,7 +75,7 @@ pub struct Outputs {
 #[derive(Debug)]
 pub enum Engine {
     /// On the processor.
-    Cpu(cpu::Engine),
+    Cpu(Box<cpu::Engine>),
     /// On a GPU through WebGPU.
     #[cfg(feature = "wgpu")]
     Gpu(Box<gpu::Engine>),
@@ -84,7 +84,7 @@ pub enum Engine {
 impl Engine {
     /// On the processor, with the best kernels that it has.
     pub fn cpu(network: &Network) -> Engine {
-        Engine::Cpu(cpu::Engine::new(network))
+        Engine::Cpu(Box::new(cpu::Engine::new(network)))
     }
 
     /// On a GPU.

@@ -402,7 +402,7 @@ impl From<&Pose> for FoundFace {
             (false, _, false) => 3,
         };
         let [width, height] = pose.size;
-        let [width, height] = if quarter_turns % 2 == 0 { [width, height] } else { [height, width] };
+        let [width, height] = if quarter_turns.is_multiple_of(2) { [width, height] } else { [height, width] };
         FoundFace {
             bounds: Bounds {
                 x: (pose.centre[0] - width / 2.0) as f32,

@@ -65,11 +65,11 @@ pub fn heads(kernels: Kernels, network: &Network, [spatial, residual]: [LastMaps
     let mut places = Vec::with_capacity(area * classes);
     let mut fused = vec![0f64; classes];
     for place in 0..area {
-        for class in 0..classes {
+        for (class, fused) in fused.iter_mut().enumerate() {
             let row = class * FEATURES..(class + 1) * FEATURES;
             let sum = spatial.dot(&for_s[row.clone()], place) + residual.dot(&for_r[row], place);
             let logit = sum + f64::from(network.fc.bias[class]);
-            fused[class] += logit / area as f64;
+            *fused += logit / area as f64;
             places.push(logit as f32);
         }
     }

@@ -196,9 +196,9 @@ fn filter<G: Guide<LANES>, const LANES: usize>(picture: Picture<'_>) {
         if let Some(y) = y.checked_sub(radius) {
             let scale = 1.0 / picture.count(y, height) as f64;
             let mut window = Window::new(&coefficients, radius);
-            for x in 0..width {
+            for (x, per_column) in per_column.iter().enumerate() {
                 let pixel = picture.pixel(y, x);
-                let filtered = G::apply(&window.mean(x, scale * per_column[x]), pixel);
+                let filtered = G::apply(&window.mean(x, scale * per_column), pixel);
                 for channel in 0..3 {
                     picture.out[channel * area + y * width + x] = (pixel[channel] - filtered[channel]).abs() as f32;
                 }

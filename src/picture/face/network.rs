@@ -211,12 +211,15 @@ impl Mix {
 /// Grey with which a picture is continued.
 pub(super) const GREY: f32 = 110.0;
 
+/// Writes the next row of a map.
+type NextRow<'a> = Box<dyn FnMut(&mut [f32]) + 'a>;
+
 /// Rows of a map, from the top, made when they are asked for.
 struct Rows<'a> {
     height: usize,
     width: usize,
     channels: usize,
-    next: Box<dyn FnMut(&mut [f32]) + 'a>,
+    next: NextRow<'a>,
 }
 
 impl<'a> Rows<'a> {
