@@ -340,7 +340,7 @@ pub(crate) mod tests {
 
     fn blended(picture: &Rgb8, slot: u64) -> Blended {
         let points = schematic([0.5, 0.5], 0.45);
-        let place = Place { points: (slot % 2 == 0).then_some(&points), margin: 1.6 };
+        let place = Place { points: slot.is_multiple_of(2).then_some(&points), margin: 1.6 };
         self_blend(picture, &place, &ForgeConfig::default(), &mut at(1, Stream::Forging, 0, slot)).unwrap()
     }
 
