@@ -426,7 +426,7 @@ fn taef2_paints_faces_again_as_well_as_its_origin_does() {
         let bytes = std::fs::read(path).unwrap();
         let photo = grnet::picture::decode(&bytes, &Default::default()).unwrap().pixels;
         let face = grnet::picture::crop::resize(&photo, 128, 128).unwrap();
-        let unit = grnet::picture::crop::batch_unit::<Cpu>(&[face], &Default::default());
+        let unit = grnet::train::nn::input::batch_unit::<Cpu>(&[face], &Default::default());
         let off = (network.forward(unit.clone()) - unit).powi_scalar(2).mean().into_scalar();
         let psnr = -10.0 * off.log10();
         // The README of the weights measured 29.7 to 36.8 dB (10th to 90th percentile) on larger faces; a layer in the

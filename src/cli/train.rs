@@ -70,7 +70,7 @@ pub fn run_command(command: &TrainCommand) -> Result<()> {
 /// Options of `grnet prepare`.
 #[derive(Debug, Args)]
 pub struct PrepareArgs {
-    /// Table of pictures (path,label,source,generator,group,split[,crop], paths relative to it), or the folder of a data set
+    /// Table of pictures (path,label,source,generator,group,split and, if known, crop; paths relative to it), or the folder of a data set
     #[arg(long)]
     pub data: PathBuf,
     /// How the folder is laid out: auto, csv, folders, faceforensics, dfdc, celebdf, hff

@@ -30,7 +30,7 @@ impl Manifest {
     /// Checks a model file against its manifest.
     ///
     /// # Errors
-    /// [`ErrorKind::BadWeights`] when size or digest differ.
+    /// [`BadWeights`](crate::ErrorKind::BadWeights) when size or digest differ.
     pub fn check(&self, bytes: &[u8]) -> Result<()> {
         if self.bytes != bytes.len() as u64 {
             return Err(bad(format!("{}: expected {} bytes, found {}", self.file, self.bytes, bytes.len())));

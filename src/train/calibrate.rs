@@ -185,7 +185,7 @@ fn shares(samples: &[&Sample], bands: &[Band], buckets: &[CalibrationBucket], th
     bands.iter().map(share).collect()
 }
 
-/// How the bands fall on the untouched faces of each judged bucket; a bucket with fewer than [`FEW_UNTOUCHED`] pictures
+/// How the bands fall on the untouched faces of each judged bucket; a bucket with fewer than `FEW_UNTOUCHED` pictures
 /// supports no figure and is left out.
 pub fn untouched_outcomes(
     samples: &[Sample],
