@@ -89,6 +89,9 @@ const TURNED: f64 = 0.866;
 /// Score from which on the search is sure, and that which a look must give.
 const SURE_SCORE: f64 = 0.88;
 const MIN_LOOK_SCORE: f64 = 0.8;
+/// Score of a face that is reported. Of portraits none scored less, of faces with the mouth covered, turned by a quarter or
+/// small in a group one in thirty; patterns that look like faces mostly do.
+const MIN_FACE_SCORE: f64 = 0.905;
 
 /// Height of a face's box in widths, where the network was not sure how a box of a face at 45 degrees would stand upright.
 const USUAL_HEIGHT: f64 = 1.28;
@@ -238,7 +241,7 @@ impl FaceFinder for Finder {
         }
         let searched = [fine, coarse];
         let found = merge(candidates).into_iter().filter_map(|face| self.settle(&searched, Pose::from(&face)));
-        let faces = without_duplicates(found.collect());
+        let faces = without_duplicates(found.filter(|face| face.score >= MIN_FACE_SCORE).collect());
         let mut faces: Vec<FoundFace> = faces.iter().map(FoundFace::from).collect();
         faces.retain(|face| centre_inside(photo, &face.bounds));
         faces.sort_by(|a, b| area(&b.bounds).total_cmp(&area(&a.bounds)));
