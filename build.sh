@@ -16,7 +16,7 @@ TOOLS=$TARGET/tools
 SITE=dist/site
 EXTENSION=dist/extension # -chromium and -firefox
 NATIVE=(--locked --profile ci --features wgpu,train) # one native build for all tests and measurements
-BROWSER_BUILD=(--no-default-features) # one wasm for both devices
+BROWSER_BUILD=(--no-default-features --features wgpu) # one wasm for both devices
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "build.sh: $*"; exit 1; }
@@ -198,8 +198,9 @@ extension_for() {
   cp "$from"/{background,engine,options,panel,popup}.js "$from"/{options,popup}.html "$from/extension.css" "$out/extension/"
   panel_page >"$out/extension/panel.html"
   cp "$from"/lib/*.js "$out/extension/lib/"
+  cp -R "$from/background" "$out/extension/"
   cp -R "$from/icons" "$out/extension/"
-  join_modules "$from"/lib/names.js "$from"/content/{candidates,pictures,badges,main}.js >"$out/extension/content.js"
+  join_modules "$from"/lib/names.js "$from"/content/{dom,candidates,addresses,sources,holdings,pictures,badges,follower,main}.js >"$out/extension/content.js"
   if [[ $1 == chromium ]]; then
     cp "$from"/{chromium,offscreen}.js "$from/offscreen.html" "$out/extension/"
     cp "$from/manifest.json" "$out/"
@@ -315,6 +316,16 @@ ignored_tests() {
   SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
 }
 
+# burn's GPU backend with our guided filter, on lavapipe or a GPU: its code is made for minutes, hence only when asked for.
+train_gpu_tests() {
+  if [[ -z ${GRNET_TRAIN_GPU:-} ]]; then
+    skip "training's GPU kernels" "compiling them takes long; GRNET_TRAIN_GPU=1 runs them"
+    return
+  fi
+  suite "training's GPU kernels" cargo test --locked --profile ci --features wgpu,train-gpu --test mte_parity --test networks \
+    -- --include-ignored gpu_ shader
+}
+
 # What burn's LibTorch backend links against must be there even to check it: `./build.sh train-env` puts it into .torch/.
 libtorch_check() {
   if [[ ! -x .torch/bin/python ]]; then
@@ -334,6 +345,9 @@ page_tests() {
     node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
 
+# What the extension sees of pages needs no wasm: its detector is played.
+scan_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/scan.e2e.mjs tests/js/played.e2e.mjs; }
+
 extension_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/extension.e2e.mjs; }
 
 # Chromium draws the pictures.
@@ -352,6 +366,7 @@ run_tests() {
   check "lints, browser, CPU alone" \
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features -- -D warnings
   check "training on GPUs and CUDA compiles" cargo check --locked --profile ci --features wgpu,train-gpu,cuda --all-targets
+  train_gpu_tests
   libtorch_check
   check "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --profile ci --no-deps --features wgpu,train
   suite "tests, native" cargo test "${NATIVE[@]}"
@@ -368,6 +383,7 @@ run_tests() {
   if [[ -n $BROWSER && -d node_modules ]]; then
     check "native program" cargo build "${NATIVE[@]}"
     suite "page, end to end" page_tests
+    suite "extension in Chromium, its detector played" scan_tests
     suite "extension in Chromium" extension_tests
     FIREFOX=$(find_firefox || { debian_install firefox-esr && find_firefox; } || true)
     if [[ -n $FIREFOX ]]; then

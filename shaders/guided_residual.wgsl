@@ -11,7 +11,7 @@
 // An invocation slides a window along a segment of a line no shorter than the window: it sums the first window once, so a
 // pixel costs at most three reads whatever the radius, and rounding cannot pile up along a line.
 //
-//   picture  [image][channel][y][x];  planes  [image][plane][y][x], three values each;  streams  [stream][image][y][x], R G B 0
+//   picture  [image][channel][y][x];  planes  [image][plane][y][x], three values each;  streams  [stream][image][y][pitch], R G B 0
 
 struct Params {
     images: u32,
@@ -28,6 +28,9 @@ struct Params {
     std_r: f32,
     std_g: f32,
     std_b: f32,
+    // Pixels from one row of `streams` to the next, and of them to the left of the picture; the rest stays zero.
+    pitch_px: u32,
+    left_px: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -275,17 +278,17 @@ fn coefficients_along_rows(@builtin(global_invocation_id) id: vec3<u32>, @builti
     }
 }
 
-fn write_streams(image: u32, pixel: u32, mean: Planes) {
-    let i = intensity(image, pixel);
+fn write_streams(image: u32, y: u32, x: u32, mean: Planes) {
+    let i = intensity(image, y * params.width + x);
     var q = mean.p0 * i + mean.p1;
     if COLOUR {
         q = vec3<f32>(dot(mean.p0, i), dot(mean.p1, i), dot(mean.p2, i)) + mean.p3;
     }
-    let at = image * area() + pixel;
+    let at = (image * params.height + y) * params.pitch_px + params.left_px + x;
     let means = vec3<f32>(params.mean_r, params.mean_g, params.mean_b);
     let deviations = vec3<f32>(params.std_r, params.std_g, params.std_b);
     streams[at] = vec4<f32>((i + CENTRE - means) / deviations, 0.0);
-    streams[params.images * area() + at] = vec4<f32>(abs(i - q) * params.gain, 0.0);
+    streams[params.images * params.height * params.pitch_px + at] = vec4<f32>(abs(i - q) * params.gain, 0.0);
 }
 
 @compute @workgroup_size(64)
@@ -302,7 +305,7 @@ fn residual(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     for (var k = line.first; k < line.end; k++) {
         let share = 1.0 / f32(window.y - window.x + 1u);
         let mean = add(Planes(), sum, share);
-        write_streams(line.image, line.start + k * line.stride, mean);
+        write_streams(line.image, k, line.start, mean);
         if window.y + 1u < line.length {
             window.y++;
             sum = add(sum, load_coefficient_rows(line.image, line.start + window.y * line.stride), 1.0);

@@ -12,7 +12,7 @@ use crate::model::{
     AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, ModelFile, ModelMeta, Thresholds, UntouchedOutcomes,
 };
 use crate::picture::crop::{self, MIN_FACE_PX};
-use crate::picture::face::FaceFinder;
+use crate::picture::face::{FaceFinder, FoundFace};
 use crate::picture::{self, Limits, Rgb8, planes, provenance, quality, stability};
 use crate::report::heat_map::place_scores;
 use crate::report::{
@@ -35,6 +35,9 @@ pub struct PrepareConfig {
     /// Prepare the changed copies of each face by which [`Detector::judge`] checks whether its score is stable; the network
     /// then runs once for each of [`stability::CHANGES`] more.
     pub stability: bool,
+    /// Keep each face at its own size, so that [`Detector::look_again`] can check the stability of a score that turned out to
+    /// need it.
+    pub keep_cuts: bool,
     /// Limits on the photo.
     pub limits: Limits,
 }
@@ -42,7 +45,14 @@ pub struct PrepareConfig {
 impl PrepareConfig {
     /// For a network of this input: faces are looked for, nothing but the face itself is prepared, usual limits.
     pub fn new(input_px: usize, crop_margin: f32) -> Self {
-        PrepareConfig { input_px, crop_margin, whole: false, stability: false, limits: Limits::default() }
+        PrepareConfig {
+            input_px,
+            crop_margin,
+            whole: false,
+            stability: false,
+            keep_cuts: false,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -55,6 +65,8 @@ pub struct Prepared {
     pub crops: Vec<Option<Rgb8>>,
     /// For each face its crop after each of [`stability::CHANGES`]; empty where that was not asked for or failed.
     pub variants: Vec<Vec<Rgb8>>,
+    /// For each face its cut-out at its own size; absent where that was not asked for and for faces that are not assessed.
+    pub cuts: Vec<Option<Rgb8>>,
     /// Why the file could not be read, for the surfaces to say.
     pub failure: Option<String>,
 }
@@ -88,7 +100,8 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
             report.reason = Some(Reason::Unreadable);
             report.file.format = picture::foreign(bytes).map(|(format, _)| format.to_string());
             report.timings_ms.total_ms = now_ms() - started;
-            return Prepared { report, crops: Vec::new(), variants: Vec::new(), failure: Some(error.full_message()) };
+            let (crops, variants, cuts) = (Vec::new(), Vec::new(), Vec::new());
+            return Prepared { report, crops, variants, cuts, failure: Some(error.full_message()) };
         }
     };
     let decoded = now_ms();
@@ -100,8 +113,8 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     report.file.shrunk_by = (photo.shrink > 1).then_some(photo.shrink as u32);
     report.file.notes = photo.notes.clone();
 
-    let (mut crops, mut variants) = (Vec::new(), Vec::new());
-    for (bounds, crop) in faces_of(&photo.pixels, finder, config) {
+    let (mut crops, mut variants, mut cuts) = (Vec::new(), Vec::new(), Vec::new());
+    for (bounds, found, crop) in faces_of(&photo.pixels, finder, config) {
         let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
         let small = quality.face_px < MIN_FACE_PX;
         let missing = photo.damage.is_some_and(|damage| !lies_in(&damage.part, &bounds, &photo.pixels, config));
@@ -112,10 +125,14 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         } else {
             Vec::new()
         };
+        cuts.push((config.keep_cuts && resized.is_some()).then_some(crop));
         crops.push(resized);
         variants.push(changed);
         report.faces.push(Face {
             bounds: scaled(&bounds, photo.shrink),
+            points: found.map(|face| face.points.map(|point| point.map(|value| value * photo.shrink as f32))),
+            tilt_degrees: found.map(|face| face.tilt_degrees),
+            turned_degrees: found.and_then(|face| face.turned_degrees()),
             quality,
             band: Band::NotAssessed,
             reason: Some(match (missing, small) {
@@ -135,15 +152,20 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
     report.timings_ms =
         Timings { decode_ms: decoded - started, faces_ms: done - decoded, network_ms: 0.0, total_ms: done - started };
     summarise(&mut report);
-    Prepared { report, crops, variants, failure: None }
+    Prepared { report, crops, variants, cuts, failure: None }
 }
 
-fn faces_of(photo: &Rgb8, finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Vec<(Bounds, Rgb8)> {
+/// Boxes, what the finder says of them, and upright crops.
+fn faces_of(
+    photo: &Rgb8,
+    finder: &mut dyn FaceFinder,
+    config: &PrepareConfig,
+) -> Vec<(Bounds, Option<FoundFace>, Rgb8)> {
     if config.whole {
-        return vec![(crop::whole_bounds(photo), crop::whole_square(photo))];
+        return vec![(crop::whole_bounds(photo), None, crop::whole_square(photo))];
     }
     let found = finder.find(photo);
-    found.into_iter().map(|face| (face.bounds, crop::crop_square(photo, &face.bounds, config.crop_margin))).collect()
+    found.into_iter().map(|face| (face.bounds, Some(face), face.upright_crop(photo, config.crop_margin))).collect()
 }
 
 /// Whether all that is cut out for a face is there in a damaged picture.
@@ -206,10 +228,17 @@ impl Detector {
     /// # Errors
     /// `BadWeights` for an invalid model, otherwise as [`self_check::open`].
     pub async fn open(choice: DeviceChoice, model: &[u8]) -> Result<Self> {
-        let file = ModelFile::parse(model)?;
-        let opened = self_check::open(&file.network()?, choice, known(&file.meta)).await?;
-        let Opened { engine, check, why_not_gpu } = opened;
-        Ok(Detector { engine, meta: file.meta, id: file.id, checked: Some(check), why_not_gpu })
+        Self::of(choice, ModelFile::parse(model)?).await
+    }
+
+    /// The same for a parsed file.
+    ///
+    /// # Errors
+    /// As [`Detector::open`].
+    pub async fn of(choice: DeviceChoice, file: ModelFile) -> Result<Self> {
+        let (network, meta, id) = file.into_network()?;
+        let Opened { engine, check, why_not_gpu } = self_check::open(&network, choice, known(&meta)).await?;
+        Ok(Detector { engine, meta, id, checked: Some(check), why_not_gpu })
     }
 
     /// Loads a model file onto the CPU, unchecked.
@@ -217,9 +246,8 @@ impl Detector {
     /// # Errors
     /// `BadWeights` when the file is not a valid model.
     pub fn on_cpu(model: &[u8]) -> Result<Self> {
-        let file = ModelFile::parse(model)?;
-        let engine = Engine::cpu(&file.network()?);
-        Ok(Detector { engine, meta: file.meta, id: file.id, checked: None, why_not_gpu: None })
+        let (network, meta, id) = ModelFile::parse(model)?.into_network()?;
+        Ok(Detector { engine: Engine::cpu(&network), meta, id, checked: None, why_not_gpu: None })
     }
 
     /// What [`prepare`] needs to know of this model.
@@ -295,6 +323,31 @@ impl Detector {
         Ok(report)
     }
 
+    /// What gentle changes do to the faces of a photo whose `report` was made without them: the same as if they had been asked
+    /// for at once, without decoding, finding faces or judging a second time. `prepared` must have kept its cuts.
+    ///
+    /// # Errors
+    /// `GpuLost` when the device fails to answer.
+    pub async fn look_again(&self, prepared: &Prepared, report: &Report) -> Result<Report> {
+        let started = now_ms();
+        let mut report = report.clone();
+        report.settings.stability = true;
+        for (face, cut) in report.faces.iter_mut().zip(&prepared.cuts) {
+            let (Some(p_fake), Some(cut), Some(bucket)) = (face.p_fake, cut, self.bucket(&face.quality)) else {
+                continue;
+            };
+            // What cannot be changed is not checked, and the report shows no check.
+            let Ok(changed) = stability::variants(cut, self.meta.input_px) else { continue };
+            let scores: Vec<f32> = self.score(&changed).await?.iter().map(RawScore::p_fake).collect();
+            self.hold(face, band_of(p_fake, self.meta.thresholds), &scores, bucket);
+        }
+        summarise(&mut report);
+        let took_ms = now_ms() - started;
+        report.timings_ms.network_ms += took_ms;
+        report.timings_ms.total_ms += took_ms;
+        Ok(report)
+    }
+
     /// Uncalibrated scores of crops that are already at the network's size.
     ///
     /// # Errors
@@ -318,16 +371,7 @@ impl Detector {
         face.map = Some(HeatMap { values, ..raw.map });
         face.meaning = meaning(&self.meta, &face.quality, p_fake);
         if !changed.is_empty() {
-            // The face's own calibration for all: one ruler, so that only the network's answers are compared.
-            let scores: Vec<f32> = changed.iter().map(|p| calibrate(*p, bucket)).collect();
-            let checked = stability::outcome(face.band, &scores, |p| band_of(p, self.meta.thresholds));
-            if checked.flipped {
-                face.band = Band::Inconclusive;
-                face.reason = Some(Reason::Unstable);
-                // Counted were bands without this check.
-                face.meaning = None;
-            }
-            face.stability = Some(checked);
+            self.hold(face, face.band, changed, bucket);
         }
         // Last: whatever the score does, it says nothing of a picture such as this.
         if !familiar {
@@ -335,6 +379,21 @@ impl Detector {
             face.reason = Some(Reason::Unfamiliar);
             face.meaning = None;
         }
+    }
+
+    /// Writes whether a face's `band` holds under gentle changes; `changed` are its raw scores after each of them.
+    fn hold(&self, face: &mut Face, band: Band, changed: &[f32], bucket: &CalibrationBucket) {
+        // The face's own calibration for all: one ruler, so that only the network's answers are compared.
+        let scores: Vec<f32> = changed.iter().map(|p| calibrate(*p, bucket)).collect();
+        let checked = stability::outcome(band, &scores, |p| band_of(p, self.meta.thresholds));
+        // An unfamiliar picture stays one, whatever its score does.
+        if checked.flipped && face.reason != Some(Reason::Unfamiliar) {
+            face.band = Band::Inconclusive;
+            face.reason = Some(Reason::Unstable);
+            // Counted were bands without this check.
+            face.meaning = None;
+        }
+        face.stability = Some(checked);
     }
 
     fn bucket(&self, quality: &Quality) -> Option<&CalibrationBucket> {
@@ -533,9 +592,8 @@ mod tests {
     #[test]
     fn the_reason_of_the_photo_is_that_of_its_deciding_faces() {
         let bytes = include_bytes!("../tests/pictures/astronaut.jpg");
-        let config =
-            PrepareConfig { input_px: 64, crop_margin: 1.3, whole: true, stability: false, limits: Limits::default() };
-        let mut finder = crate::picture::face::SeetaFinder::new().expect("the built-in model");
+        let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
+        let mut finder = crate::picture::face::Finder::new().expect("the built-in model");
         let mut report = prepare("a", bytes, &mut finder, &config).report;
         let face = |band, reason| Face { band, reason, ..report.faces[0].clone() };
         let unstable = face(Band::Inconclusive, Some(Reason::Unstable));

@@ -75,7 +75,7 @@ pub struct Outputs {
 #[derive(Debug)]
 pub enum Engine {
     /// On the processor.
-    Cpu(cpu::Engine),
+    Cpu(Box<cpu::Engine>),
     /// On a GPU through WebGPU.
     #[cfg(feature = "wgpu")]
     Gpu(Box<gpu::Engine>),
@@ -84,7 +84,7 @@ pub enum Engine {
 impl Engine {
     /// On the processor, with the best kernels that it has.
     pub fn cpu(network: &Network) -> Engine {
-        Engine::Cpu(cpu::Engine::new(network))
+        Engine::Cpu(Box::new(cpu::Engine::new(network)))
     }
 
     /// On a GPU.
@@ -94,6 +94,19 @@ impl Engine {
     #[cfg(feature = "wgpu")]
     pub async fn gpu(network: &Network, device: gpu::Device) -> Result<Engine> {
         Ok(Engine::Gpu(Box::new(gpu::Engine::new(network, device).await?)))
+    }
+
+    /// The same on the fastest GPU; a software adapter only if `software` is set.
+    #[cfg(feature = "wgpu")]
+    async fn on_gpu(network: &Network, software: bool) -> Result<Engine> {
+        Engine::gpu(network, gpu::Device::open(software).await?).await
+    }
+
+    /// This build has none.
+    #[cfg(not(feature = "wgpu"))]
+    async fn on_gpu(_network: &Network, _software: bool) -> Result<Engine> {
+        let message = "this build has no such engine; expected one built with `--features wgpu`";
+        Err(Error::new(ErrorKind::Unsupported, message))
     }
 
     /// What reports call it.

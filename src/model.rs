@@ -11,7 +11,8 @@ pub use file::{ModelFile, Precision, Tensors};
 pub(crate) use file::{StoredTensor, write_tensors};
 pub use manifest::{Manifest, sha256_hex};
 pub use meta::{
-    AUTO_SCAN_SHARE, CalibrationBucket, FORMAT, LIKELY_FAKE_SHARE, ModelMeta, Thresholds, UntouchedOutcomes,
+    AUTO_SCAN_SHARE, CalibrationBucket, FORMAT, FalseAlarms, LIKELY_FAKE_SHARE, ModelMeta, Thresholds,
+    UntouchedOutcomes,
 };
 
 use crate::error::{Error, ErrorKind};

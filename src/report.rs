@@ -148,6 +148,17 @@ pub struct Face {
     /// The finder's box, in pixels of the upright photo.
     #[serde(rename = "box")]
     pub bounds: Bounds,
+    /// Right eye, left eye, tip of the nose, right and left corner of the mouth, as seen from the person, in pixels of
+    /// the upright photo; absent where nothing was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub points: Option<[[f32; 2]; 5]>,
+    /// By how many degrees clockwise the head is turned in the photo, -180..=180; absent where nothing was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tilt_degrees: Option<f32>,
+    /// 90, 180 or 270 where the crop was turned back by that much, counterclockwise, before judging: crop and map show
+    /// the face upright. Absent for faces that are upright.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned_degrees: Option<u16>,
     /// What the pixels allow to be said.
     pub quality: Quality,
     /// The band of this face.

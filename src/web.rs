@@ -8,17 +8,17 @@ use wasm_bindgen::prelude::*;
 
 use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, SelfCheck, prepare};
 use crate::error::{Error, ErrorKind};
-use crate::model::{ModelMeta, Thresholds};
+use crate::model::{ModelFile, ModelMeta, Thresholds};
 use crate::picture::Rgb8;
-use crate::picture::face::SeetaFinder;
+use crate::picture::face::Finder;
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
-use crate::report::{ModelInfo, Report};
+use crate::report::{HeatMap, ModelInfo, Report};
 
 /// A loaded model on its device, and the photo that was assessed last.
 #[wasm_bindgen]
 pub struct Engine {
     detector: Detector,
-    finder: RefCell<SeetaFinder>,
+    finder: RefCell<Finder>,
     last: RefCell<Option<(Prepared, Report)>>,
 }
 
@@ -39,8 +39,10 @@ impl Engine {
                 return Err(js_error(Error::new(ErrorKind::BadUsage, message)));
             }
         };
-        let detector = Detector::open(choice, &model).await.map_err(js_error)?;
-        let finder = SeetaFinder::new().map_err(js_error)?;
+        let file = ModelFile::parse(&model).map_err(js_error)?;
+        drop(model);
+        let detector = Detector::of(choice, file).await.map_err(js_error)?;
+        let finder = Finder::new().map_err(js_error)?;
         Ok(Engine { detector, finder: RefCell::new(finder), last: RefCell::new(None) })
     }
 
@@ -65,23 +67,29 @@ impl Engine {
         })
     }
 
-    /// The report on a photo, and in `failure` why its file could not be read, else null: `{report, failure}`. With
-    /// `stability` each face is also scored under gentle changes, which takes five times as long.
+    /// The report on a photo, and in `failure` why its file could not be read, else null: `{report, failure}`. Where its score
+    /// is at least `stability_from`, each face is also scored under gentle changes, which takes five times as long.
     ///
     /// # Errors
     /// `gpu_lost` when the device fails to answer. A file that cannot be read is a report, no error.
-    pub async fn assess(&self, name: String, bytes: Vec<u8>, stability: Option<bool>) -> Result<JsValue, JsValue> {
-        let config = PrepareConfig { stability: stability.unwrap_or(false), ..self.detector.prepare_config() };
+    pub async fn assess(&self, name: String, bytes: Vec<u8>, stability_from: Option<f32>) -> Result<JsValue, JsValue> {
+        let at_once = stability_from == Some(0.0);
+        let later = stability_from.filter(|_| !at_once);
+        let config = PrepareConfig { stability: at_once, keep_cuts: later.is_some(), ..self.detector.prepare_config() };
         let prepared = prepare(&name, &bytes, &mut *self.finder.borrow_mut(), &config);
         drop(bytes);
-        let report = self.detector.judge(&prepared).await.map_err(js_error)?;
+        let mut report = self.detector.judge(&prepared).await.map_err(js_error)?;
+        if later.is_some_and(|from| report.p_fake.is_some_and(|p_fake| p_fake >= from)) {
+            report = self.detector.look_again(&prepared, &report).await.map_err(js_error)?;
+        }
         let answer = to_js(&Answer { report: &report, failure: prepared.failure.as_deref() })?;
         self.last.replace(Some((prepared, report)));
         Ok(answer)
     }
 
     /// The cut-out face `index` of the photo assessed last, its amplified residual, and its heat map as a layer to lay over
-    /// it: `{photo, residual, heat}`, each `{height, width, rgba}`.
+    /// it, on the scale of all faces and on that of its own maximum: `{photo, residual, heat, heat_own}`, each
+    /// `{height, width, rgba}`.
     ///
     /// # Errors
     /// `bad_usage` where there is no such face at the network's size, `gpu_lost` when the device fails to answer.
@@ -96,12 +104,18 @@ impl Engine {
             found.ok_or_else(none).map_err(js_error)?
         };
         let residual = self.detector.residual_picture(&crop, RESIDUAL_GAIN).await.map_err(js_error)?;
-        let heat = map.map_or_else(
-            || vec![0; crop.height * crop.width * 4],
-            |map| evidence::paint(&map, crop.height, crop.width),
-        );
-        let heat = pixels(crop.height, crop.width, &heat)?;
-        object(&[("photo", picture(&crop)?), ("residual", picture(&residual)?), ("heat", heat)])
+        let layer = |map: Option<HeatMap>| {
+            let (height, width) = (crop.height, crop.width);
+            let rgba = map.map_or_else(|| vec![0; height * width * 4], |map| evidence::paint(&map, height, width));
+            pixels(height, width, &rgba)
+        };
+        let own = layer(map.as_ref().map(evidence::on_own_scale))?;
+        object(&[
+            ("photo", picture(&crop)?),
+            ("residual", picture(&residual)?),
+            ("heat", layer(map)?),
+            ("heat_own", own),
+        ])
     }
 }
 

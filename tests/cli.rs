@@ -12,7 +12,7 @@ use grnet::detector::{Detector, prepare};
 use grnet::infer::architecture::GuidedFilterConfig;
 use grnet::infer::reference;
 use grnet::model::{Manifest, ModelMeta, Precision};
-use grnet::picture::face::SeetaFinder;
+use grnet::picture::face::Finder;
 use grnet::picture::{Limits, decode};
 use grnet::report::{Band, Reason, Report};
 
@@ -72,7 +72,7 @@ fn one_photo_gives_the_report_of_the_library() {
 
     let bytes = std::fs::read(model()).expect("the model");
     let detector = Detector::on_cpu(&bytes).expect("a detector");
-    let mut finder = SeetaFinder::new().expect("a finder");
+    let mut finder = Finder::new().expect("a finder");
     let prepared = prepare(&photo.display().to_string(), ASTRONAUT, &mut finder, &detector.prepare_config());
     let mut expected = wait(detector.judge(&prepared)).expect("a report");
     assert!(expected.p_fake.is_some() && expected.faces.len() == 1, "{expected:?}");

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use grnet::ErrorKind;
-use grnet::train::audit::audit;
+use grnet::picture::crop::crop_square;
+use grnet::picture::face::{FaceFinder, Finder};
+use grnet::train::audit::{audit, makers};
 use grnet::train::config::TrainConfig;
 use grnet::train::degrade::encode_jpeg;
+use grnet::train::landmarks::LandmarkNet;
 use grnet::train::layout::{self, Dataset, Layout};
 use grnet::train::pack::{Pack, Status};
 use grnet::train::prepare::{Counts, PrepareConfig, prepare};
@@ -56,9 +59,41 @@ fn every_row_gets_a_line_that_says_what_became_of_it() {
     let pack = Pack::open(&folder.join("pack")).unwrap();
     assert_eq!(pack.entries().len(), 5);
     let entry = &pack.entries()[0];
-    assert_eq!((entry.side_px, entry.square_px, entry.picture_px, entry.jpeg_quality), (224, 300, 300, Some(90)));
-    assert_eq!(pack.crop(entry).unwrap().width, 224);
+    assert_eq!((entry.side_px, entry.square_px, entry.picture_px, entry.jpeg_quality), (256, 300, 300, Some(90)));
+    assert_eq!(pack.crop(entry).unwrap().width, 256);
     assert_eq!(pack.crop(&pack.entries()[4]).unwrap_err().kind(), ErrorKind::BadData);
+}
+
+#[test]
+fn a_pack_says_its_margin_and_gives_narrower_crops_and_one_without_a_word_is_of_the_first_format() {
+    let folder = folder("margins");
+    let bytes = std::fs::read("tests/pictures/astronaut.jpg").unwrap();
+    std::fs::write(folder.join("face.jpg"), &bytes).unwrap();
+    write_picture(&folder.join("whole.jpg"), 200, 1);
+    let table = "path,label,source,generator,group,split,crop,set\n\
+        face.jpg,0,a,,g1,train,find,profile\nwhole.jpg,1,b,gan,g2,train,whole,gan\n";
+    std::fs::write(folder.join("table.csv"), table).unwrap();
+    run(&folder, "pack", usize::MAX).unwrap();
+    let pack = Pack::open(&folder.join("pack")).unwrap();
+    let [face, whole] = pack.entries() else { panic!("two rows") };
+    assert_eq!((face.set.as_str(), face.points.clone()), ("profile", None));
+    let margin = PrepareConfig::default().margin;
+    assert_eq!(pack.info().margin, margin);
+    assert!((face.place().margin - margin).abs() < 0.02, "{:?}", face.place());
+    // What the detector cuts with that margin is the middle of the wide crop.
+    let photo = grnet::picture::decode(&bytes, &Default::default()).unwrap().pixels;
+    let bounds = Finder::new().unwrap().find(&photo)[0].bounds;
+    let (narrow, wanted) = (pack.crop_at(face, 1.3).unwrap(), crop_square(&photo, &bounds, 1.3));
+    assert!(narrow.height.abs_diff(wanted.height) <= 1, "{} for {}", narrow.height, wanted.height);
+    let small = |picture| grnet::picture::crop::resize(picture, 24, 24).unwrap().luma();
+    let apart = small(&narrow).iter().zip(small(&wanted)).map(|(a, b)| a.abs_diff(b)).max().unwrap();
+    assert!(apart < 40, "{apart}");
+    assert_eq!(pack.crop_at(whole, 1.3).unwrap().height, 200, "a picture that was taken whole stays whole");
+    std::fs::remove_file(folder.join("pack/pack.json")).unwrap();
+    assert_eq!(Pack::open(&folder.join("pack")).unwrap().info().margin, 1.3);
+    std::fs::write(folder.join("pack/pack.json"), r#"{"format":"grnet.pack/9","margin":1.5}"#).unwrap();
+    let error = Pack::open(&folder.join("pack")).unwrap_err();
+    assert!(error.full_message().contains("grnet.pack/9"), "{}", error.full_message());
 }
 
 #[test]
@@ -339,4 +374,56 @@ fn the_audit_sees_a_short_cut_in_files_and_its_absence() {
     let of = |name: &str| audits.iter().find(|pair| pair.fake == name && pair.real == name).unwrap();
     assert_eq!(of("foul").before, 1.0, "{audits:?}");
     assert!(of("fair").before < 0.75, "{audits:?}");
+}
+
+fn shared() -> PathBuf {
+    std::env::var_os("GRNET_SHARED").map_or_else(|| "../shared".into(), PathBuf::from)
+}
+
+#[test]
+#[ignore = "needs $GRNET_SHARED: the landmark network's weights"]
+fn the_points_of_a_face_lie_where_its_parts_are() {
+    let net = LandmarkNet::read(&shared().join("weights")).unwrap();
+    let bytes = std::fs::read("tests/pictures/astronaut.jpg").unwrap();
+    let photo = grnet::picture::decode(&bytes, &Default::default()).unwrap().pixels;
+    let bounds = Finder::new().unwrap().find(&photo)[0].bounds;
+    let crop = crop_square(&photo, &bounds, 1.8);
+    let points = net.landmarks(&crop, 1.0 / 1.8).unwrap().0;
+    let middle = |range: std::ops::Range<usize>| {
+        let count = range.len() as f32;
+        [0, 1].map(|axis| points[range.clone()].iter().map(|p| p[axis]).sum::<f32>() / count)
+    };
+    let (brows, eyes, nose, mouth, chin) = (middle(17..27), middle(36..48), points[30], middle(48..68), points[8]);
+    assert!(brows[0] < eyes[0] && eyes[0] < nose[0] && nose[0] < mouth[0] && mouth[0] < chin[0], "{points:?}");
+    let (left, right) = (middle(36..42), middle(42..48));
+    // From one eye's middle to the other's is about four tenths of a face's width, and the nose lies between them.
+    let apart = (right[1] - left[1]) / (points[16][1] - points[0][1]);
+    assert!((0.3..0.6).contains(&apart) && left[1] < nose[1] && nose[1] < right[1], "{apart}");
+    assert!(points.iter().flatten().all(|v| (0.1..0.95).contains(v)), "{points:?}");
+    // A wider crop of the same face gives the same points in the photo.
+    let wide = crop_square(&photo, &bounds, 2.4);
+    let others = net.landmarks(&wide, 1.0 / 2.4).unwrap().0;
+    for (a, b) in points.iter().zip(others.iter()) {
+        let apart = [0, 1].map(|axis| ((a[axis] - 0.5) * 1.8 - (b[axis] - 0.5) * 2.4).abs());
+        assert!(apart[0].max(apart[1]) < 0.06, "{a:?} {b:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs $GRNET_SHARED: faces and the landmark network's weights"]
+fn no_maker_of_fakes_leaks_its_label_on_real_faces() {
+    let folder = folder("makers");
+    let mut data = layout::read(&shared().join("data/faces.csv"), Layout::Csv).unwrap();
+    let families = ["profile", "snapshot", "stock", "celebrity"];
+    data.rows.retain(|row| row.label == REAL && row.split == Split::Train && families.contains(&row.set.as_str()));
+    let step = data.rows.len().div_ceil(600);
+    data.rows = data.rows.into_iter().step_by(step).collect();
+    let net = LandmarkNet::read(&shared().join("weights")).unwrap();
+    let config = PrepareConfig { landmarks: Some(net), side_px: 160, ..PrepareConfig::default() };
+    prepare(&data, &folder, &config, &AtomicBool::new(false), |_, _| {}).unwrap();
+    let audits = makers(&Pack::open(&folder).unwrap(), &TrainConfig::default()).unwrap();
+    assert_eq!(audits.len(), 3);
+    for audit in audits {
+        assert!(audit.ring.is_chance(), "{audit:?}");
+    }
 }

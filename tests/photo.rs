@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use grnet::ErrorKind;
 use grnet::picture::crop;
-use grnet::picture::face::{FaceFinder, FoundFace, SeetaFinder};
+use grnet::picture::face::{FaceFinder, Finder, FoundFace};
 use grnet::picture::quality;
 use grnet::picture::{Limits, Photo, Rgb8, decode, decode_damaged};
 use grnet::report::{Bounds, FrameRead, Note};
@@ -565,7 +565,7 @@ fn icc(primaries: [[f64; 3]; 3], curve: &[u8]) -> Vec<u8> {
     profile.extend((tags.len() as u32).to_be_bytes());
     let mut at = 132 + 12 * tags.len();
     for (name, data) in &tags {
-        profile.extend([*name, &(at as u32).to_be_bytes(), &(data.len() as u32).to_be_bytes()].concat());
+        profile.extend([&name[..], &(at as u32).to_be_bytes(), &(data.len() as u32).to_be_bytes()].concat());
         at += data.len();
     }
     tags.iter().for_each(|(_, data)| profile.extend(data));
@@ -730,7 +730,7 @@ fn sharpness_is_the_variance_of_the_laplacian() {
 }
 
 fn find(photo: &Rgb8) -> Vec<FoundFace> {
-    SeetaFinder::new().expect("the built-in model").find(photo)
+    Finder::new().expect("the built-in model").find(photo)
 }
 
 /// Where the astronaut's face is in her 512 x 512 portrait: between the eyes and the mouth, measured by eye.
@@ -797,7 +797,7 @@ fn nearly_all_faces_of_the_shared_pictures_are_found() {
         let columns: Vec<&str> = line.split(',').collect();
         sources.entry(columns[2]).or_default().push(columns[0]);
     }
-    let mut finder = SeetaFinder::new().expect("the built-in model");
+    let mut finder = Finder::new().expect("the built-in model");
     let (mut found, mut all, mut extra) = (0, 0, 0);
     for (source, paths) in sources {
         let (mut hits, mut more, mut elapsed_ms) = (0, 0, 0.0);

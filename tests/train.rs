@@ -12,6 +12,7 @@ use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
 use grnet::model::{ModelFile, Precision};
 use grnet::train::backend::Cpu;
+use grnet::train::bench::{self, Bench, Setting};
 use grnet::train::classes::Task;
 use grnet::train::config::{LearnConfig, TrainConfig};
 use grnet::train::degrade::encode_jpeg;
@@ -23,7 +24,7 @@ use grnet::train::nn::resnet::ResNet18;
 use grnet::train::optim::Adam;
 use grnet::train::pack::Pack;
 use grnet::train::prepare::{PrepareConfig, prepare};
-use grnet::train::reconstruct::{self, Length, Maker, Plan, Rising, Taef2, reconstruct};
+use grnet::train::reconstruct::{self, Alignment, Length, Maker, Plan, Rising, Taef2, reconstruct};
 use grnet::train::run::{Ending, Event, Inputs, RunFolder, train};
 use grnet::train::start::Start;
 use grnet::train::system::started;
@@ -298,9 +299,40 @@ fn a_missing_pack_and_a_missing_checkpoint_are_named() {
     assert!(error.to_string().contains("checkpoint"), "{error}");
 }
 
+#[test]
+fn a_bench_runs_what_is_missing_and_measures_on_what_was_left_out() {
+    let folder = folder("bench");
+    let pack = make_pack(&folder, &[0, 1]);
+    let file =
+        "config = \"recipe.toml\"\nseeds = [1, 2]\nleave_out = [[\"swap\"]]\n[variants.still.learn]\nrate = 1e-9\n";
+    let recipe = TrainConfig { steps: 1, ..config() }.to_toml().unwrap();
+    let runs = Bench::parse(file).unwrap().runs(&recipe).unwrap();
+    let out = folder.join("out");
+    let setting = Setting { pack: &pack, out: &out, start: None, loader_threads: 1, commit: "", per_source: 10 };
+    let go = |told: &mut Vec<String>| {
+        let mut tell = |line: &str| told.push(line.to_string());
+        let stop = AtomicBool::new(false);
+        bench::run::<Autodiff<Cpu>>(&runs, &setting, &Default::default(), &stop, &mut |_| {}, &mut tell)
+    };
+    let mut told = Vec::new();
+    let reached = go(&mut told).unwrap();
+    assert_eq!((reached.len(), told.len()), (4, 8), "{told:?}");
+    assert!(told[0].contains("run 1 of 4: recipe without swap, seed 1"), "{told:?}");
+    assert!(
+        reached.iter().all(|r| r.auc.keys().eq(["hard", "raw"]) && r.auc.values().all(|a| (0.0..=1.0).contains(a)))
+    );
+    // What was left out is in no batch, and what is there already is not run again.
+    assert!(out.join("still/swap/2/last.safetensors").exists());
+    told.clear();
+    assert_eq!(go(&mut told).unwrap(), reached);
+    assert_eq!(told, [""; 0]);
+    assert!(bench::table(&reached).contains("| still |"));
+}
+
 fn plan(makers: &[Maker]) -> Plan {
     let length = Length { minutes: 1e6, steps: 2 };
-    Plan { makers: makers.to_vec(), sources: vec![], per_source: 4, partial: 0.5, length, seed: 1 }
+    let alignment = Alignment { compress: 1.0, ..Alignment::NONE };
+    Plan { makers: makers.to_vec(), sources: vec![], per_source: 4, partial: 0.5, alignment, length, seed: 1 }
 }
 
 /// Rebuilds on the CPU; stops at the given event.
@@ -372,6 +404,8 @@ fn a_stopped_reconstruction_leaves_no_pack_and_bad_plans_are_named() {
     assert_eq!(error(plan(&[])).kind(), ErrorKind::BadUsage);
     for partial in [-0.1, 1.1, f32::NAN] {
         assert_eq!(error(Plan { partial, ..plan(&own) }).kind(), ErrorKind::BadUsage);
+        let alignment = Alignment { pixels: partial, ..Alignment::NONE };
+        assert_eq!(error(Plan { alignment, ..plan(&own) }).kind(), ErrorKind::BadUsage);
     }
     for length in [Length { minutes: f64::NAN, steps: 1 }, Length { minutes: 1.0, steps: 0 }] {
         assert_eq!(error(Plan { length, ..plan(&own) }).kind(), ErrorKind::BadUsage);
@@ -392,7 +426,7 @@ fn taef2_paints_faces_again_as_well_as_its_origin_does() {
         let bytes = std::fs::read(path).unwrap();
         let photo = grnet::picture::decode(&bytes, &Default::default()).unwrap().pixels;
         let face = grnet::picture::crop::resize(&photo, 128, 128).unwrap();
-        let unit = grnet::picture::crop::batch_unit::<Cpu>(&[face], &Default::default());
+        let unit = grnet::train::nn::input::batch_unit::<Cpu>(&[face], &Default::default());
         let off = (network.forward(unit.clone()) - unit).powi_scalar(2).mean().into_scalar();
         let psnr = -10.0 * off.log10();
         // The README of the weights measured 29.7 to 36.8 dB (10th to 90th percentile) on larger faces; a layer in the

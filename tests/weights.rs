@@ -9,7 +9,7 @@ use grnet::ErrorKind;
 use grnet::detector::{Detector, prepare};
 use grnet::model::familiarity::Gate;
 use grnet::model::{Manifest, ModelFile, ModelMeta, Precision};
-use grnet::picture::face::SeetaFinder;
+use grnet::picture::face::Finder;
 use grnet::report::{Band, Reason};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -52,7 +52,7 @@ fn smaller_precisions_are_smaller_and_close() {
 #[test]
 fn what_lies_beyond_the_gate_becomes_inconclusive_and_says_why() {
     let prepared = {
-        let mut finder = SeetaFinder::new().unwrap();
+        let mut finder = Finder::new().unwrap();
         let bytes = model_file(&meta(), Precision::F32).unwrap();
         let config = Detector::on_cpu(&bytes).unwrap().prepare_config();
         prepare("astronaut.jpg", include_bytes!("pictures/astronaut.jpg"), &mut finder, &config)
@@ -171,4 +171,14 @@ fn manifest_tells_another_file_and_another_size() {
     assert!(manifest.check(b"model").is_ok());
     assert!(manifest.check(b"Model").unwrap_err().to_string().contains("SHA-256"));
     assert!(manifest.check(b"models").unwrap_err().to_string().contains("expected 5 bytes, found 6"));
+}
+
+#[test]
+fn the_manifest_beside_the_shipped_model_is_its_own_thresholds_included() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("weights");
+    let model = std::fs::read(folder.join("grnet.safetensors")).expect("the shipped model");
+    let kept: Manifest =
+        serde_json::from_slice(&std::fs::read(folder.join("grnet.json")).expect("its manifest")).expect("a manifest");
+    assert!(kept.thresholds.is_some());
+    assert_eq!(kept, Manifest::of("grnet.safetensors", &model));
 }

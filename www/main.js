@@ -104,10 +104,13 @@ const queue = new Queue({ assess: assessWhenKept, onKeep: (job, form) => void ke
 const keeping = keepOffline();
 const samples = keeping.then(loadGallery).then(() => showGallery((file) => queue.add([file])));
 
-/** @param {File} file */
-async function assessWhenKept(file) {
+/**
+ * @param {File} file
+ * @param {import('./shared/messages.js').AssessOptions} options
+ */
+async function assessWhenKept(file, options) {
   await keeping;
-  return client.assess(file, { stability: true });
+  return client.assess(file, options);
 }
 
 /**
@@ -117,6 +120,7 @@ async function assessWhenKept(file) {
 async function keep(job, form) {
   const report = keptReport(job);
   if (!report || !job.assessment) return;
+  if (form === 'html') await queue.lookCloser(job);
   const { evidence, failure } = job.assessment;
   try {
     const content =

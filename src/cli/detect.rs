@@ -17,7 +17,7 @@ use walkdir::WalkDir;
 use crate::cli::{self, DONE, Device, FAILED};
 use crate::detector::{self, Detector, DeviceChoice, PrepareConfig, Prepared, WhyNotGpu};
 use crate::error::{Error, ErrorKind, Result};
-use crate::picture::face::SeetaFinder;
+use crate::picture::face::Finder;
 use crate::picture::{self, Rgb8};
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
 use crate::report::words;
@@ -317,7 +317,7 @@ fn for_each_prepared(
             let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
                 // A finder is not `Send`, hence one made on each thread.
-                let mut finder = SeetaFinder::new();
+                let mut finder = Finder::new();
                 while let Some((index, file)) = take(next, files) {
                     let prepared = match &mut finder {
                         Ok(finder) => Ok(prepare(file, finder, config)),
@@ -340,7 +340,7 @@ fn take<'a>(next: &AtomicUsize, files: &'a [PathBuf]) -> Option<(usize, &'a Path
     files.get(index).map(|file| (index, file))
 }
 
-fn prepare(file: &Path, finder: &mut SeetaFinder, config: &PrepareConfig) -> Prepared {
+fn prepare(file: &Path, finder: &mut Finder, config: &PrepareConfig) -> Prepared {
     static ONE_LARGE: Mutex<()> = Mutex::new(());
     let name = file.display().to_string();
     match cli::read_picture(file) {

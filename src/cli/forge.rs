@@ -8,11 +8,12 @@ use clap::Args;
 use crate::cli;
 use crate::error::{Error, ErrorKind, Result};
 use crate::picture::crop::CROP_MARGIN;
-use crate::picture::face::{FaceFinder, SeetaFinder};
+use crate::picture::face::{FaceFinder, Finder};
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::Bounds;
 use crate::report::evidence;
-use crate::train::forge::{ForgeConfig, self_blend};
+use crate::train::forge::{Blended, ForgeConfig, self_blend};
+use crate::train::hull::Place;
 use crate::train::pixels;
 use crate::train::rng::{Stream, at};
 
@@ -46,7 +47,7 @@ pub fn run(args: &ForgeArgs) -> Result<()> {
         return Err(Error::new(ErrorKind::BadUsage, message));
     }
     let photo = picture::decode(&cli::read_picture(&args.input)?, &Limits::default())?.pixels;
-    let faces = SeetaFinder::new()?.find(&photo);
+    let faces = Finder::new()?.find(&photo);
     let face =
         faces.first().ok_or_else(|| Error::new(ErrorKind::BadImage, "expected a photo with a face, found none"))?;
     let forged = forge(&photo, &face.bounds, args.seed)?;
@@ -59,15 +60,12 @@ fn forge(photo: &Rgb8, bounds: &Bounds, seed: u64) -> Result<Rgb8> {
     let Area { top, left, height, width } = Area::around(photo, bounds);
     let crop = pixels::trimmed(photo, top, left, height, width)?;
     // Self-blending changes either the copy or what it is laid on; the latter would leave a seam round the crop.
+    let config = ForgeConfig { encode: 0.0, ..ForgeConfig::default() };
     let blends =
-        (0..TRIES).map(|slot| self_blend(&crop, &ForgeConfig::default(), &mut at(seed, Stream::Forging, 0, slot)));
+        (0..TRIES).map(|slot| self_blend(&crop, &Place::default(), &config, &mut at(seed, Stream::Forging, 0, slot)));
     for blend in blends {
-        let (fake, mask) = blend?;
-        let untouched = |index: usize| {
-            mask.data[index] > 0.0
-                || fake.pixel(index / width, index % width) == crop.pixel(index / width, index % width)
-        };
-        if fake == crop || !(0..height * width).all(untouched) {
+        let Blended { real, fake, .. } = blend?;
+        if fake == crop || real != crop {
             continue;
         }
         let mut forged = photo.clone();
@@ -111,7 +109,7 @@ mod tests {
     fn a_forgery_changes_the_face_alone_and_repeats() {
         let bytes = include_bytes!("../../tests/pictures/astronaut.jpg");
         let photo = picture::decode(bytes, &Limits::default()).expect("a photo").pixels;
-        let bounds = SeetaFinder::new().expect("a finder").find(&photo)[0].bounds;
+        let bounds = Finder::new().expect("a finder").find(&photo)[0].bounds;
         let forged = forge(&photo, &bounds, 3).expect("a forgery");
         assert_eq!(forged, forge(&photo, &bounds, 3).expect("a forgery"));
         assert_ne!(forged, forge(&photo, &bounds, 4).expect("a forgery"));

@@ -1,5 +1,6 @@
 //! `grnet prepare`, `grnet reconstruct`, `grnet train`, `grnet eval`, `grnet export`, `grnet compare` and `grnet figure`: options, progress on the terminal, Ctrl-C.
 
+pub mod bench;
 pub mod compare;
 pub mod eval;
 pub mod figure;
@@ -21,6 +22,7 @@ use crate::train::backend::{TrainDevice, TrainJob, train_on};
 use crate::train::checkpoint::write_atomically;
 use crate::train::config::TrainConfig;
 use crate::train::export::{convert, mixed, precision_named, to_onnx};
+use crate::train::landmarks::LandmarkNet;
 use crate::train::layout::{self, Dataset, Layout};
 use crate::train::onnx::ResidualPlace;
 use crate::train::pack::{MANIFEST_FILE, Pack};
@@ -68,7 +70,7 @@ pub fn run_command(command: &TrainCommand) -> Result<()> {
 /// Options of `grnet prepare`.
 #[derive(Debug, Args)]
 pub struct PrepareArgs {
-    /// Table of pictures (path,label,source,generator,group,split[,crop], paths relative to it), or the folder of a data set
+    /// Table of pictures (path,label,source,generator,group,split and, if known, crop; paths relative to it), or the folder of a data set
     #[arg(long)]
     pub data: PathBuf,
     /// How the folder is laid out: auto, csv, folders, faceforensics, dfdc, celebdf, hff
@@ -78,14 +80,21 @@ pub struct PrepareArgs {
     #[arg(long)]
     pub out: PathBuf,
     /// Largest side of a crop in pixels
-    #[arg(long, default_value_t = 224)]
+    #[arg(long, default_value_t = 256)]
     pub side: usize,
+    /// Side of a crop in sides of the face's box: training draws narrower ones from it
+    #[arg(long, default_value_t = 1.9)]
+    pub margin: f32,
     /// The pictures are face crops already: take them whole
     #[arg(long)]
     pub cropped: bool,
     /// Keep pictures that are nearly equal to another of the same source and label
     #[arg(long)]
     pub keep_duplicates: bool,
+    /// Folder with the 68-point network of face-api.js (face_landmark_68_model-*): self-blending then follows each face's own
+    /// outline
+    #[arg(long, value_name = "FOLDER")]
+    pub landmarks: Option<PathBuf>,
 }
 
 /// Options of `grnet train`.
@@ -115,9 +124,13 @@ pub struct TrainArgs {
     /// Seed of every draw
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Sources or generators that are kept out of training, to see how unseen ones fare
+    /// Families, sources or generators that are kept out of training, to see how unseen ones fare
     #[arg(long, value_delimiter = ',')]
     pub leave_out: Vec<String>,
+    /// Instead of one run make those of this bench (TOML): a recipe and variants of it without whole families, several seeds
+    /// each, one table
+    #[arg(long, value_name = "FILE")]
+    pub bench: Option<PathBuf>,
     /// Go on from the checkpoint in the folder of the run
     #[arg(long)]
     pub resume: bool,
@@ -209,14 +222,20 @@ impl From<DeviceOption> for TrainDevice {
 pub fn run_prepare(args: &PrepareArgs) -> Result<()> {
     let config = PrepareConfig {
         side_px: args.side,
+        margin: args.margin,
         cropped: args.cropped,
         keep_duplicates: args.keep_duplicates,
+        landmarks: args.landmarks.as_deref().map(LandmarkNet::read).transpose()?,
         ..PrepareConfig::default()
     };
     let stop = stop_on_ctrl_c()?;
     let data = layout::read(&args.data, Layout::named(&args.layout)?)?;
     make_pack(&data, &args.out, &config, &stop)?;
     let audits = audit::audit(&Pack::open(&args.out)?, &TrainConfig::default())?;
+    eprintln!(
+        "\nmakers of fakes: what a classifier that sees the border alone makes of their pairs (chance: 0.5), and fine detail"
+    );
+    eprint!("{}", audit::makers_text(&audit::makers(&Pack::open(&args.out)?, &TrainConfig::default())?));
     eprintln!("\nshort cuts: how often a decision tree that never sees a face tells fakes from reals (chance: 50 %)");
     eprint!("{}", audit::text(&audits));
     Ok(())
@@ -255,6 +274,9 @@ fn pack_of(data: &Path, folder: &Path, stop: &AtomicBool) -> Result<PathBuf> {
 /// # Errors
 /// As [`run::train`]; `Unsupported` when this build lacks the device.
 pub fn run_train(args: &TrainArgs) -> Result<()> {
+    if let Some(file) = &args.bench {
+        return bench::run(args, file);
+    }
     let mut config = match &args.config {
         Some(path) => TrainConfig::parse(&read_text(path)?)?,
         None => TrainConfig::default(),
@@ -373,6 +395,10 @@ fn describe(step: u64, figures: &Validation, best: bool) -> String {
         figures.residual,
         if best { " (best)" } else { "" }
     );
+    for (tier, families) in &figures.families {
+        let families: Vec<String> = families.iter().map(|(family, auc)| format!("{family} {auc:.2}")).collect();
+        text += &format!("  {tier:<7} by family: {}\n", families.join(", "));
+    }
     for (tier, by_source) in &figures.sources {
         let sources: Vec<String> = by_source.iter().map(|(source, auc)| format!("{source} {auc:.2}")).collect();
         text += &format!("  {tier:<7} {:.3}: {}\n", figures.tiers[tier], sources.join(", "));

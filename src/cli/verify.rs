@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::{self, DONE, Device, FAILED, detect};
 use crate::detector::{self, PrepareConfig};
 use crate::error::{Error, ErrorKind, Result};
-use crate::picture::face::SeetaFinder;
+use crate::picture::face::Finder;
 use crate::report::{Bounds, Face, Meaning, Reason, Report, evidence, words};
 
 /// Compute a kept report anew from its photo, and say what differs.
@@ -46,7 +46,7 @@ pub fn run(args: &VerifyArgs) -> Result<u8> {
     let detector = pollster::block_on(detect::open(args.device.into(), &cli::read_model(args.model.as_deref())?))?;
     let settings = kept.settings;
     let config = PrepareConfig { whole: settings.whole, stability: settings.stability, ..detector.prepare_config() };
-    let prepared = detector::prepare(&kept.file.name, &bytes, &mut SeetaFinder::new()?, &config);
+    let prepared = detector::prepare(&kept.file.name, &bytes, &mut Finder::new()?, &config);
     let found = pollster::block_on(detector.judge(&prepared))?;
     let differences = compare(&kept, &found);
     if differences.is_empty() {

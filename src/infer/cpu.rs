@@ -6,6 +6,8 @@ mod conv;
 mod gemm;
 mod guided;
 mod pack;
+#[cfg(test)]
+mod parity;
 mod pool;
 mod simd;
 #[cfg_attr(not(feature = "cli"), path = "cpu/one_thread.rs")]

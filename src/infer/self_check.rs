@@ -89,20 +89,14 @@ pub struct Opened {
 /// For a GPU that alone was wanted: `Unsupported` where this build has none, `NoGpu` where there is none, `GpuLost` when it
 /// fails or computes wrongly. `Internal` for a CPU that computes wrongly.
 pub async fn open(network: &Network, choice: DeviceChoice, known: Known<'_>) -> Result<Opened> {
-    choose(choice, known, async |software| on_gpu(network, software).await, || Engine::cpu(network)).await
+    choose(choice, known, async |software| Engine::on_gpu(network, software).await, || Engine::cpu(network)).await
 }
 
-/// The network on a GPU, or none where there is no adapter that will do.
-async fn on_gpu(_network: &Network, _software: bool) -> Result<Option<Engine>> {
-    let message = "this build has no such engine; expected one built with `--features wgpu`";
-    Err(Error::new(ErrorKind::Unsupported, message))
-}
-
-/// The policy. `gpu` gives an engine on a GPU, or none where there is no adapter; it is told whether software will do.
+/// The policy. `gpu` gives an engine on a GPU; it is told whether software will do.
 async fn choose(
     choice: DeviceChoice,
     known: Known<'_>,
-    gpu: impl AsyncFnOnce(bool) -> Result<Option<Engine>>,
+    gpu: impl AsyncFnOnce(bool) -> Result<Engine>,
     cpu: impl Fn() -> Engine,
 ) -> Result<Opened> {
     // Where the model file knows no answers, the CPU's count.
@@ -111,14 +105,15 @@ async fn choose(
     let mut why_not_gpu = None;
     if choice != DeviceChoice::Cpu {
         let (why, error) = match gpu(choice != DeviceChoice::Auto).await {
-            Ok(Some(engine)) => match check(&engine, known).await {
+            Ok(engine) => match check(&engine, known).await {
                 Ok(check) if check.ok => return Ok(Opened { engine, check, why_not_gpu }),
                 Ok(check) => (WhyNotGpu::WrongAnswers, wrong(&engine, &check, ErrorKind::GpuLost)),
                 Err(error) => (WhyNotGpu::Failed, error),
             },
-            Ok(None) => (WhyNotGpu::NoAdapter, Error::new(ErrorKind::NoGpu, "expected a WebGPU adapter, found none")),
-            Err(error) if error.kind() == ErrorKind::Unsupported => (WhyNotGpu::NoAdapter, error),
-            Err(error) => (WhyNotGpu::Failed, error),
+            Err(error) => match error.kind() {
+                ErrorKind::NoGpu | ErrorKind::Unsupported => (WhyNotGpu::NoAdapter, error),
+                _ => (WhyNotGpu::Failed, error),
+            },
         };
         if choice == DeviceChoice::Gpu {
             return Err(error);
@@ -227,7 +222,7 @@ mod tests {
     }
 
     /// Opens with `found` as what there is of a GPU.
-    fn opened(choice: DeviceChoice, found: impl FnOnce(bool) -> Result<Option<Engine>>) -> Result<Opened> {
+    fn opened(choice: DeviceChoice, found: impl FnOnce(bool) -> Result<Engine>) -> Result<Opened> {
         let (mte, right) = (GuidedFilterConfig::default(), network(0.0));
         let logits = wait(known_logits(&Engine::cpu(&right), 64)).expect("logits");
         let known = Known { mte: &mte, side_px: 64, logits: &logits };
@@ -236,9 +231,9 @@ mod tests {
 
     #[test]
     fn a_gpu_that_computes_wrongly_or_fails_is_left_for_the_cpu_unless_it_alone_was_wanted() {
-        let wrong = |_| Ok(Some(Engine::cpu(&network(0.1))));
+        let wrong = |_| Ok(Engine::cpu(&network(0.1)));
         let fails = |_| Err(Error::new(ErrorKind::GpuLost, "gone"));
-        let none = |_| Ok(None);
+        let none = |_| Err(Error::new(ErrorKind::NoGpu, "none"));
         for choice in [DeviceChoice::Auto, DeviceChoice::GpuOrCpu] {
             let why = |opened: Result<Opened>| opened.expect("the CPU").why_not_gpu.map(|(why, _)| why);
             assert_eq!(why(opened(choice, wrong)), Some(WhyNotGpu::WrongAnswers));
@@ -259,7 +254,7 @@ mod tests {
             let mut told = None;
             let right = |software| {
                 told = Some(software);
-                Ok(Some(Engine::cpu(&network(0.0))))
+                Ok(Engine::cpu(&network(0.0)))
             };
             let opened = opened(choice, right).expect("an engine");
             assert_eq!((opened.why_not_gpu, opened.check.ok, told), (None, true, Some(software)));
@@ -273,7 +268,12 @@ mod tests {
         let mte = GuidedFilterConfig::default();
         let open = |logits: &[f32]| {
             let known = Known { mte: &mte, side_px: 64, logits };
-            wait(choose(DeviceChoice::Cpu, known, async |_| Ok(None), || Engine::cpu(&network(0.0))))
+            wait(choose(
+                DeviceChoice::Cpu,
+                known,
+                async |_| panic!("the CPU was wanted"),
+                || Engine::cpu(&network(0.0)),
+            ))
         };
         assert_eq!(open(&[9.0, 9.0]).expect_err("wrong answers").kind(), ErrorKind::Internal);
         assert!(open(&[]).expect("a detector").check.ok);

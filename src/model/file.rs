@@ -3,7 +3,7 @@
 //! A `.safetensors` file with torchvision-like names; its `__metadata__` holds one JSON document under `grnet`
 //! ([`ModelMeta`]). Tensors are f32, f16, or int8 per output channel (`NAME` as i8 and `NAME.scale` as f32).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -64,14 +64,20 @@ impl ModelFile {
     /// # Errors
     /// [`ErrorKind::BadWeights`] for a missing, misshapen or unexpected tensor, or one with values that are not finite.
     pub fn network(&self) -> Result<Network> {
-        let mut used = BTreeSet::new();
-        let network = Network::new(&self.meta.network, &self.meta.mte, &mut |name, shape| {
-            used.insert(name.to_string());
-            self.tensors.get(name, shape)
-        })?;
-        match self.tensors.shapes().find(|(name, _)| !used.contains(*name)) {
+        self.clone().into_network().map(|(network, _, _)| network)
+    }
+
+    /// The network, and what the file says beside it. Each tensor is given back as soon as the network has it: both at
+    /// once would be what decides how much memory a page needs.
+    ///
+    /// # Errors
+    /// As [`ModelFile::network`].
+    pub fn into_network(self) -> Result<(Network, ModelMeta, String)> {
+        let ModelFile { meta, id, mut tensors } = self;
+        let network = Network::new(&meta.network, &meta.mte, &mut |name, shape| tensors.take(name, shape))?;
+        match tensors.shapes().next() {
             Some((name, _)) => Err(bad(format!("unexpected tensor {name}"))),
-            None => Ok(network),
+            None => Ok((network, meta, id)),
         }
     }
 
@@ -202,6 +208,16 @@ impl Tensors {
     /// # Errors
     /// [`ErrorKind::BadWeights`] for a missing or misshapen tensor, or one with values that are not finite.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.find(name, shape).cloned()
+    }
+
+    /// The same; it is then no longer there.
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.find(name, shape)?;
+        Ok(self.0.remove(name).map(|(_, values)| values).expect("it was just found"))
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<&Vec<f32>> {
         let Some((found, values)) = self.0.get(name) else {
             let others = self.0.keys().next().map(|other| format!(" among {}, such as {other}", self.0.len()));
             let others = others.unwrap_or_default();
@@ -214,7 +230,7 @@ impl Tensors {
             Some(index) => {
                 Err(bad(format!("tensor {name}: expected finite values, found {} at {index}", values[index])))
             }
-            None => Ok(values.clone()),
+            None => Ok(values),
         }
     }
 }

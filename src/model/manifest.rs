@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::bad;
+use super::{ModelFile, Thresholds, bad};
 use crate::error::Result;
 
 /// The file that stands beside a model file and names it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Name of the model file.
     pub file: String,
@@ -15,18 +15,22 @@ pub struct Manifest {
     pub sha256: String,
     /// Its size.
     pub bytes: u64,
+    /// The thresholds that it states, for who must know them before the model is loaded (the extension).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
 }
 
 impl Manifest {
-    /// The manifest of a model file.
+    /// The manifest of a model file; thresholds only where it is one.
     pub fn of(file: &str, bytes: &[u8]) -> Self {
-        Manifest { file: file.to_string(), sha256: sha256_hex(bytes), bytes: bytes.len() as u64 }
+        let thresholds = ModelFile::parse(bytes).ok().map(|model| model.meta.thresholds);
+        Manifest { file: file.to_string(), sha256: sha256_hex(bytes), bytes: bytes.len() as u64, thresholds }
     }
 
     /// Checks a model file against its manifest.
     ///
     /// # Errors
-    /// [`ErrorKind::BadWeights`] when size or digest differ.
+    /// [`BadWeights`](crate::ErrorKind::BadWeights) when size or digest differ.
     pub fn check(&self, bytes: &[u8]) -> Result<()> {
         if self.bytes != bytes.len() as u64 {
             return Err(bad(format!("{}: expected {} bytes, found {}", self.file, self.bytes, bytes.len())));

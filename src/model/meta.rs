@@ -36,6 +36,9 @@ pub struct ModelMeta {
     /// How the bands fell on untouched faces, by quality; what was not counted is not in the list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untouched: Vec<UntouchedOutcomes>,
+    /// How many untouched faces are flagged, by face size, with a bound; what was not counted is not in the list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub false_alarms: Vec<FalseAlarms>,
     /// What tells pictures that the model knows from others; absent: every picture counts as familiar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub familiarity: Option<Gate>,
@@ -63,14 +66,31 @@ pub struct CalibrationBucket {
     pub judged: bool,
 }
 
-/// How the bands fell on untouched faces of one quality, counted on the validation split.
+/// The promise about false alarms for faces of one size, counted on the validation split; sources weigh the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FalseAlarms {
+    /// Longer side of the face box in pixels, from and to, both included.
+    pub face_px: [u32; 2],
+    /// Untouched pictures that were counted, each in several degradations.
+    pub pictures: u32,
+    /// Sources they come from.
+    pub sources: u32,
+    /// Share of them called `likely_fake`, 0..1.
+    pub likely_fake: f64,
+    /// At most this share of all such faces, if they are like those, is called so...
+    pub at_most: f64,
+    /// ...with this confidence, 0..1.
+    pub confidence: f64,
+}
+
+/// How the bands fell on untouched faces of one quality, counted on the validation split; sources weigh the same.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct UntouchedOutcomes {
     /// Longer side of the face box in pixels, from and to, both included.
     pub face_px: [u32; 2],
     /// Estimated JPEG quality, from and to, both included.
     pub jpeg_quality: [u8; 2],
-    /// How many faces were counted.
+    /// How many pictures were counted.
     pub faces: u32,
     /// Share of them called `likely_fake`, 0..1.
     pub likely_fake: f64,
@@ -80,15 +100,15 @@ pub struct UntouchedOutcomes {
     pub no_signs_found: f64,
 }
 
-/// Share of untouched validation faces to which [`Thresholds::likely_fake`] is fitted, as a bound.
+/// Share of untouched validation faces of any family to which [`Thresholds::likely_fake`] is fitted, as a bound.
 pub const LIKELY_FAKE_SHARE: f64 = 0.05;
-/// The same for [`Thresholds::auto_scan`].
+/// The same for [`Thresholds::auto_scan`], of any source.
 pub const AUTO_SCAN_SHARE: f64 = 0.01;
 
 /// Band limits on the calibrated `p_fake`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// From here on `likely_fake`: at most 5 % of the untouched faces of the validation split.
+    /// From here on `likely_fake`: at most 5 % of the untouched faces of any family in the validation split.
     pub likely_fake: f64,
     /// From here on flagged without being asked (extension): at most 1 % of the untouched faces of any source in it.
     pub auto_scan: f64,
@@ -116,6 +136,7 @@ impl Default for ModelMeta {
             }],
             thresholds: Thresholds { likely_fake: 0.9, auto_scan: 0.97, no_signs: 0.5 },
             untouched: Vec::new(),
+            false_alarms: Vec::new(),
             familiarity: None,
             known_logits: Vec::new(),
             training: BTreeMap::new(),
@@ -165,6 +186,11 @@ impl ModelMeta {
             let shares = [outcomes.likely_fake, outcomes.inconclusive, outcomes.no_signs_found];
             let good = shares.iter().all(|share| (0.0..=1.0).contains(share)) && shares.iter().sum::<f64>() < 1.001;
             check(good, "shares of untouched faces that add up to one", format!("{outcomes:?}"))?;
+        }
+        for alarms in &self.false_alarms {
+            let shares = [alarms.likely_fake, alarms.at_most, alarms.confidence];
+            let good = shares.iter().all(|share| (0.0..=1.0).contains(share)) && alarms.likely_fake <= alarms.at_most;
+            check(good, "a share of false alarms and a bound above it", format!("{alarms:?}"))?;
         }
         let t = self.thresholds;
         let ordered = 0.0 <= t.no_signs && t.no_signs <= t.likely_fake && t.likely_fake <= t.auto_scan;

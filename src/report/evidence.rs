@@ -49,6 +49,13 @@ pub fn paint(map: &HeatMap, height: usize, width: usize) -> Vec<u8> {
     layer
 }
 
+/// The map on the scale of its own maximum, which shows where a sure verdict is surest; an empty map stays as it is.
+pub fn on_own_scale(map: &HeatMap) -> HeatMap {
+    let maximum = map.values.iter().copied().fold(0.0, f32::max);
+    let scale = if maximum > 0.0 { 1.0 / maximum } else { 1.0 };
+    HeatMap { values: map.values.iter().map(|value| value * scale).collect(), ..map.clone() }
+}
+
 /// The map's value at a place given in shares of its sides, linear between the middles of its cells.
 fn sample(map: &HeatMap, y: f32, x: f32) -> f32 {
     let (height, width) = (map.height as usize, map.width as usize);
@@ -289,6 +296,14 @@ mod tests {
         assert_eq!(warm.pixel(0, 0), [100, 100, 100]);
         assert_eq!(warm.pixel(7, 7), [148, 61, 76], "half of 100, half of full heat");
         assert_eq!(overlay(&picture, &map, 0.0), picture);
+    }
+
+    #[test]
+    fn the_own_scale_ends_at_the_maximum_and_keeps_proportions() {
+        let map = HeatMap { height: 1, width: 4, values: vec![0.0, 0.1, 0.2, 0.4] };
+        assert_eq!(on_own_scale(&map).values, [0.0, 0.25, 0.5, 1.0]);
+        let cold = HeatMap { height: 1, width: 2, values: vec![0.0, 0.0] };
+        assert_eq!(on_own_scale(&cold), cold);
     }
 
     #[test]

@@ -1,17 +1,21 @@
-//! The short-cut audit: how well a classifier that never sees a face tells fakes from reals, by what files happen to be like.
-//! Whatever it finds, a network finds too, and learns instead of traces.
+//! The short-cut audit: how well a classifier that never sees a face tells fakes from reals, by what files happen to be like;
+//! and what tells a made fake from its original besides the traces that are meant. Whatever it finds, a network finds too, and
+//! learns instead of traces.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rayon::prelude::*;
 
 use super::config::TrainConfig;
 use super::degrade::encode_jpeg;
 use super::pack::{Entry, Pack};
+use super::ring::{self, Finding, Painted};
 use super::rng::{Stream, at};
-use super::table::{FAKE, REAL};
+use super::sampler::rebuilt_from;
+use super::table::{FAKE, REAL, Split};
+use super::{detail, forge};
 use crate::Result;
-use crate::picture::crop;
+use crate::picture::{Rgb8, crop};
 
 /// Balanced accuracy above which a pair of sources deserves a warning.
 pub const WARN_ABOVE: f64 = 0.6;
@@ -42,6 +46,123 @@ impl PairAudit {
     pub fn suspicious(&self) -> bool {
         self.after > WARN_ABOVE
     }
+}
+
+/// What tells the fakes of one maker from their originals that should not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MakerAudit {
+    /// What makes them: a maker on the fly, or the source of given fakes that come with their originals.
+    pub maker: String,
+    /// What the ring along the border tells.
+    pub ring: Finding,
+    /// Gradient energy of a fake over that of its original, in the median: below 1 fakes are softer.
+    pub detail: f64,
+    /// Share of the fakes that are softer than their original.
+    pub softer: f64,
+}
+
+impl MakerAudit {
+    /// Whether a network could learn the maker's slip: by the border, or because its fakes are softer or sharper throughout.
+    pub fn suspicious(&self) -> bool {
+        !self.ring.is_chance() || !DETAIL.contains(&self.detail)
+    }
+}
+
+/// Median ratio of fine detail that passes as equal.
+const DETAIL: std::ops::Range<f64> = 0.85..1.15;
+/// Pairs of each maker that are looked at.
+const PAIRS: usize = 600;
+
+/// Audits the makers of fakes: those on the fly on the real training crops of a pack, and its given fakes that were made from
+/// a crop in it ([`super::reconstruct`]). A maker with too few pairs is left out.
+///
+/// # Errors
+/// `Io` when the pack cannot be read.
+pub fn makers(pack: &Pack, config: &TrainConfig) -> Result<Vec<MakerAudit>> {
+    let entries = pack.entries();
+    let reals: Vec<usize> = (0..entries.len())
+        .filter(|index| {
+            let entry = &entries[*index];
+            entry.packed() && entry.label == REAL && entry.split == Split::Train
+        })
+        .collect();
+    let reals: Vec<usize> = reals.iter().copied().step_by(reals.len().div_ceil(PAIRS).max(1)).collect();
+    let rng = |index: usize| at(config.seed, Stream::Forging, u64::MAX - 1, index as u64);
+    let mut found = Vec::new();
+    found.extend(maker_audit("self_blended", Painted::Face, &reals, |index| {
+        let entry = &entries[index];
+        let made = forge::self_blend(&pack.crop(entry)?, &entry.place(), &config.forge, &mut rng(index))?;
+        Ok([made.real, made.fake])
+    })?);
+    found.extend(maker_audit("up_sampled", Painted::Everything, &reals, |index| {
+        let (fake, twin) = forge::up_sampling_traces(&pack.crop(&entries[index])?, &config.forge, &mut rng(index))?;
+        Ok([twin, fake])
+    })?);
+    found.extend(maker_audit("coarse_face", Painted::Face, &reals, |index| {
+        let crop = pack.crop(&entries[index])?;
+        let fake = forge::coarse_face(&crop, &entries[index].place(), &mut rng(index))?;
+        Ok([crop, fake])
+    })?);
+    let originals: HashMap<&str, usize> =
+        entries.iter().enumerate().filter(|(_, e)| e.packed()).map(|(index, e)| (e.path.as_str(), index)).collect();
+    let mut rebuilt: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.packed()) {
+        if rebuilt_from(entry).is_some_and(|path| originals.contains_key(path)) {
+            rebuilt.entry(&entry.source).or_default().push(index);
+        }
+    }
+    for (source, mut fakes) in rebuilt {
+        fakes.truncate(PAIRS);
+        found.extend(maker_audit(source, Painted::Everything, &fakes, |index| {
+            let original = rebuilt_from(&entries[index]).and_then(|path| originals.get(path)).copied().unwrap_or(index);
+            Ok([pack.crop(&entries[original])?, pack.crop(&entries[index])?])
+        })?);
+    }
+    Ok(found)
+}
+
+/// `make` gives the original and the fake of a place.
+fn maker_audit(
+    maker: &str,
+    painted: Painted,
+    places: &[usize],
+    make: impl Fn(usize) -> Result<[Rgb8; 2]> + Sync,
+) -> Result<Option<MakerAudit>> {
+    let made = places.par_iter().map(|place| {
+        let pair = make(*place)?;
+        let detail = detail::ratio(&pair[1], &pair[0]);
+        Ok((pair.map(|picture| ring::statistics(&picture)), detail))
+    });
+    let made: Vec<_> = made.collect::<Result<_>>()?;
+    let rings: Vec<_> = made.iter().map(|(ring, _)| *ring).collect();
+    let mut ratios: Vec<f64> = made.iter().filter_map(|(_, detail)| *detail).collect();
+    ratios.sort_by(f64::total_cmp);
+    let (Some(ring), Some(median)) = (ring::tell(&rings, painted), ratios.get(ratios.len() / 2)) else {
+        return Ok(None);
+    };
+    let softer = ratios.iter().filter(|ratio| **ratio < 1.0).count() as f64 / ratios.len() as f64;
+    Ok(Some(MakerAudit { maker: maker.into(), ring, detail: *median, softer }))
+}
+
+/// The audit of the makers as a text table.
+pub fn makers_text(audits: &[MakerAudit]) -> String {
+    if audits.is_empty() {
+        return format!("nothing to compare: expected at least {} real training faces\n", ring::FEWEST_PAIRS);
+    }
+    let mut lines =
+        format!("{:<20} {:>6} {:>16} {:>12} {:>8}\n", "maker", "pairs", "border auc", "fine detail", "softer");
+    for audit in audits {
+        let border = format!("{:.3} +- {:.3}", audit.ring.auc, audit.ring.error());
+        lines += &format!(
+            "{:<20} {:>6} {border:>16} {:>12.2} {:>6.0} %{}\n",
+            audit.maker,
+            audit.ring.pairs,
+            audit.detail,
+            100.0 * audit.softer,
+            if audit.suspicious() { "  leaks" } else { "" }
+        );
+    }
+    lines
 }
 
 /// One picture: what its file is like, and what the network's input is like.
@@ -109,7 +230,8 @@ fn sample(pack: &Pack, index: usize, entry: &Entry, config: &TrainConfig) -> Res
     ];
     let plan = config.degrade.draw(&mut at(config.seed, Stream::Looks, u64::MAX, index as u64));
     let side_px = config.model.input_px;
-    let seen = crop::resize(&plan.apply(&pack.crop(entry)?)?, side_px, side_px)?;
+    let seen = plan.apply(&pack.crop_at(entry, config.model.crop_margin)?)?;
+    let seen = crop::resize(&seen, side_px, side_px)?;
     let bytes = encode_jpeg(&seen, PROBE_QUALITY, false)?.len();
     let after = vec![bytes as f64 / (side_px * side_px) as f64];
     Ok(Sample { label: entry.label, source: entry.source.clone(), group: entry.group.clone(), before, after })

@@ -25,8 +25,11 @@ pub struct AugmentConfig {
     pub perspective_strength: f32,
     /// Share with a jittered crop: face finders are not exact.
     pub jitter: f32,
-    /// Side of the jittered crop relative to the given one.
+    /// Side of the jittered crop relative to the model's own (`crop_margin`).
     pub zoom: [f32; 2],
+    /// By how much height and width of the jittered crop may differ from that, each for itself, before both are stretched to the
+    /// square: boxes do not keep a face's proportions either.
+    pub stretch: f32,
     /// Largest move of the crop's centre as a share of its side.
     pub shift: f32,
     /// Share with one rectangle blanked out.
@@ -45,6 +48,7 @@ impl Default for AugmentConfig {
             perspective_strength: 0.2,
             jitter: 0.5,
             zoom: [0.85, 1.1],
+            stretch: 0.0,
             shift: 0.05,
             cut_out: 0.2,
             cut_out_side: [0.1, 0.35],
@@ -60,6 +64,8 @@ pub struct Moves {
     /// Where the corners of the result lie in the picture, as (y, x) with the picture spanning -1..1: upper left, upper
     /// right, lower right, lower left. Absent: not warped.
     pub corners: Option<[[f32; 2]; 4]>,
+    /// Side of the result in sides of an unmoved one, so that a closer crop is not enlarged.
+    pub zoom: f32,
     /// The blanked rectangle (top, left, height, width as shares of the side) and its grey value.
     pub cut_out: Option<([f32; 4], u8)>,
 }
@@ -73,6 +79,7 @@ impl AugmentConfig {
         let flip = chance(rng, self.flip);
         let mut corners = CORNERS;
         let mut moved = false;
+        let mut zoomed = 1.0;
         if chance(rng, self.perspective) {
             moved = true;
             for corner in &mut corners {
@@ -90,7 +97,11 @@ impl AugmentConfig {
             moved = true;
             let zoom = between(rng, self.zoom[0], self.zoom[1]);
             let shift = [0; 2].map(|_| 2.0 * self.shift * between(rng, -1.0, 1.0));
-            corners = corners.map(|[y, x]| [y * zoom + shift[0], x * zoom + shift[1]]);
+            // Draws nothing where nothing is wanted, so that the draws of configurations from before stay what they were.
+            let sides = [0; 2].map(|_| if self.stretch > 0.0 { self.stretch * between(rng, -1.0, 1.0) } else { 0.0 });
+            let sides = sides.map(|side| zoom * (1.0 + side));
+            corners = corners.map(|[y, x]| [y * sides[0] + shift[0], x * sides[1] + shift[1]]);
+            zoomed = zoom;
         }
         let cut_out = chance(rng, self.cut_out).then(|| {
             let [low, high] = self.cut_out_side;
@@ -98,20 +109,23 @@ impl AugmentConfig {
             let (top, left) = (between(rng, 0.0, 1.0 - height), between(rng, 0.0, 1.0 - width));
             ([top, left, height, width], rng.random())
         });
-        Moves { flip, corners: moved.then_some(corners), cut_out }
+        Moves { flip, corners: moved.then_some(corners), zoom: zoomed, cut_out }
     }
 }
 
 impl Moves {
-    /// Flip and warp, at the picture's own size.
-    pub fn place(&self, picture: &Rgb8) -> Rgb8 {
+    /// Flip and warp of the middle `share` of a picture (a crop that was kept wider than the model wants it), at the picture's
+    /// own resolution.
+    pub fn place(&self, picture: &Rgb8, share: f32) -> Rgb8 {
         let seen = if self.flip { pixels::flipped(picture) } else { picture.clone() };
-        let Some(corners) = self.corners else { return seen };
-        let map = homography(&corners);
+        let Some(corners) = self.corners else { return pixels::middle(&seen, share) };
+        let map = homography(&corners.map(|corner| corner.map(|place| place * share)));
         // Pixel centres: -1..1 spans the whole picture, borders included.
         let (height, width) = (seen.height as f32, seen.width as f32);
-        pixels::warped(&seen, |row, column| {
-            let (y, x) = ((row + 0.5) / height * 2.0 - 1.0, (column + 0.5) / width * 2.0 - 1.0);
+        let side = |length: usize| ((length as f32 * share * self.zoom).round() as usize).max(1);
+        let (to_height, to_width) = (side(seen.height), side(seen.width));
+        pixels::warped_to(&seen, to_height, to_width, |row, column| {
+            let (y, x) = ((row + 0.5) / to_height as f32 * 2.0 - 1.0, (column + 0.5) / to_width as f32 * 2.0 - 1.0);
             let scale = map[6] * y + map[7] * x + 1.0;
             let from_y = (map[0] * y + map[1] * x + map[2]) / scale;
             let from_x = (map[3] * y + map[4] * x + map[5]) / scale;
@@ -169,7 +183,7 @@ mod tests {
     }
 
     fn still() -> Moves {
-        Moves { flip: false, corners: None, cut_out: None }
+        Moves { flip: false, corners: None, zoom: 1.0, cut_out: None }
     }
 
     #[test]
@@ -186,15 +200,15 @@ mod tests {
     #[test]
     fn unmoved_corners_change_nothing() {
         let moves = Moves { corners: Some(CORNERS), ..still() };
-        assert!(moves.place(&picture()) == picture());
-        assert!(still().place(&picture()) == picture());
+        assert!(moves.place(&picture(), 1.0) == picture());
+        assert!(still().place(&picture(), 1.0) == picture());
     }
 
     #[test]
     fn a_quarter_turn_moves_the_upper_left_pixel() {
         // The result's corners lie one further round in the picture.
         let turned = [[-1.0, 1.0], [1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]];
-        let seen = Moves { corners: Some(turned), ..still() }.place(&picture());
+        let seen = Moves { corners: Some(turned), ..still() }.place(&picture(), 1.0);
         assert_eq!(seen.pixel(0, 0), picture().pixel(0, 31));
         assert_eq!(seen.pixel(31, 31), picture().pixel(31, 0));
     }
@@ -213,11 +227,29 @@ mod tests {
     }
 
     #[test]
+    fn a_closer_look_at_a_wide_crop_keeps_its_resolution() {
+        // The middle half of a wide crop, then nine tenths of that: 14 px, one pixel of the crop each.
+        let corners = CORNERS.map(|corner| corner.map(|place| 0.875 * place));
+        let seen = Moves { corners: Some(corners), zoom: 0.875, ..still() }.place(&picture(), 0.5);
+        assert_eq!((seen.height, seen.width), (14, 14));
+        assert_eq!((seen.pixel(0, 0), seen.pixel(13, 5)), (picture().pixel(9, 9), picture().pixel(22, 14)));
+        assert_eq!(still().place(&picture(), 0.5).pixel(0, 0), picture().pixel(8, 8));
+    }
+
+    #[test]
+    fn margins_are_drawn_as_widely_as_asked_for() {
+        let config = AugmentConfig { jitter: 1.0, zoom: [0.72, 1.09], stretch: 0.1, ..Default::default() };
+        let zooms: Vec<f32> = (0..400).map(|slot| config.draw(&mut at(1, Stream::Looks, 5, slot)).zoom * 1.6).collect();
+        let (least, most) = zooms.iter().fold((9.0f32, 0.0f32), |(low, high), z| (low.min(*z), high.max(*z)));
+        assert!((1.15..1.17).contains(&least) && (1.72..1.75).contains(&most), "{least} {most}");
+    }
+
+    #[test]
     fn draws_repeat_by_address() {
         let config = AugmentConfig { rotate: 1.0, ..Default::default() };
         let draw = |slot| config.draw(&mut at(1, Stream::Looks, 4, slot));
         assert_eq!(draw(0), draw(0));
         assert_ne!(draw(0), draw(1));
-        assert!(draw(0).place(&picture()) != picture());
+        assert!(draw(0).place(&picture(), 1.0) != picture());
     }
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::augment::Moves;
 use super::classes::Classes;
 use super::config::TrainConfig;
-use super::forge;
+use super::forge::{self, Blended};
 use super::pack::Pack;
 use super::pixels::{self, Kernel, Plane};
 use super::rng::{Stream, at};
@@ -80,13 +80,19 @@ impl BatchMaker {
         let config = &self.config;
         let pair = self.sampler.pair(config.seed, step, slot);
         let crop = |index: usize| self.pack.crop(&self.pack.entries()[index]);
+        let share = |index: usize| self.pack.share(&self.pack.entries()[index], config.model.crop_margin);
         let forging = &mut at(config.seed, Stream::Forging, step, slot);
         let original = crop(pair.real)?;
+        let mut fake_share = share(pair.real);
         let (real, fake, mask) = match pair.fake {
-            Making::Given(fake) => (original, crop(fake)?, None),
+            Making::Given(fake) => {
+                fake_share = share(fake);
+                (original, crop(fake)?, None)
+            }
             Making::SelfBlended => {
-                let (fake, mask) = forge::self_blend(&original, &config.forge, forging)?;
-                (original, fake, Some(mask))
+                let place = self.pack.entries()[pair.real].place();
+                let Blended { real, fake, mask } = forge::self_blend(&original, &place, &config.forge, forging)?;
+                (real, fake, Some(mask))
             }
             Making::UpSampled => {
                 let (fake, twin) = forge::up_sampling_traces(&original, &config.forge, forging)?;
@@ -97,13 +103,14 @@ impl BatchMaker {
         let looks = &mut at(config.seed, Stream::Looks, step, slot);
         let moves = config.augment.draw(looks);
         let plan = config.degrade.draw(looks);
-        let look = |picture: &Rgb8| {
-            let seen = plan.apply(&moves.place(picture))?;
+        let look = |picture: &Rgb8, share: f32| {
+            let seen = plan.apply(&moves.place(picture, share))?;
             moves.blank(crop::resize(&seen, side_px, side_px)?)
         };
         let class = self.classes.of_making(pair.fake, self.pack.entries()) as i32;
-        let map = mask.filter(|_| self.supervised()).map(|mask| map_of(&mask, &moves, places(side_px))).transpose()?;
-        Ok(Made { real: look(&real)?, fake: look(&fake)?, class, map })
+        let map = mask.filter(|_| self.supervised()).map(|mask| map_of(&mask, &moves, fake_share, places(side_px)));
+        let map = map.transpose()?;
+        Ok(Made { real: look(&real, share(pair.real))?, fake: look(&fake, fake_share)?, class, map })
     }
 }
 
@@ -122,10 +129,10 @@ fn places(side_px: usize) -> usize {
     side_px / STRIDE
 }
 
-/// A blend mask, moved like its picture, as the share of each of `side` x `side` places.
-fn map_of(mask: &Plane, moves: &Moves, side: usize) -> Result<Vec<f32>> {
+/// A blend mask, moved like its picture, of which the middle `share` is seen, as the share of each of `side` x `side` places.
+fn map_of(mask: &Plane, moves: &Moves, share: f32, side: usize) -> Result<Vec<f32>> {
     let grey = mask.data.iter().flat_map(|share| [pixels::to_byte(255.0 * share); 3]).collect();
-    let moved = moves.place(&Rgb8::new(mask.height, mask.width, grey)?);
+    let moved = moves.place(&Rgb8::new(mask.height, mask.width, grey)?, share);
     let small = pixels::resize_with(&moved, side, side, Kernel::Box)?;
     Ok(small.luma().into_iter().map(|value| f32::from(value) / 255.0).collect())
 }
@@ -224,9 +231,13 @@ mod tests {
         let mut mask = Plane::filled(side, side, 0.0);
         // The upper left quarter, half strong.
         (0..side * side).filter(|i| i / side < 32 && i % side < 32).for_each(|i| mask.data[i] = 0.5);
-        let still = Moves { flip: false, corners: None, cut_out: None };
-        let at = |moves: &Moves, row: usize, column: usize| map_of(&mask, moves, cells).unwrap()[row * cells + column];
+        let still = Moves { flip: false, corners: None, zoom: 1.0, cut_out: None };
+        let at =
+            |moves: &Moves, row: usize, column: usize| map_of(&mask, moves, 1.0, cells).unwrap()[row * cells + column];
         assert!((at(&still, 0, 0) - 0.5).abs() < 0.01 && at(&still, 0, 3) == 0.0 && at(&still, 3, 0) == 0.0);
+        // The middle half shows that quarter in its own.
+        let middle = map_of(&mask, &still, 0.5, cells).unwrap();
+        assert!((middle[0] - 0.5).abs() < 0.01 && (middle[5] - 0.5).abs() < 0.01 && middle[2] == 0.0);
         let flipped = Moves { flip: true, ..still };
         assert!((at(&flipped, 0, 3) - 0.5).abs() < 0.01 && at(&flipped, 0, 0) == 0.0);
     }

@@ -55,6 +55,10 @@ impl<'a> Tables<'a> {
                 line("AUC, worst source", &|row| {
                     row.auc_worst_source.as_ref().map(|(source, auc)| format!("{auc:.3} ({source})"))
                 }),
+                line("AUC, mean over families", &|row| row.auc_mean_over_families.map(number)),
+                line("AUC, worst family", &|row| {
+                    row.auc_worst_family.as_ref().map(|(family, auc)| format!("{auc:.3} ({family})"))
+                }),
                 line("AUC, pooled", &auc),
                 line("equal error rate", &|row| row.eer.map(number)),
                 line("average precision", &|row| row.ap.map(number)),
@@ -64,6 +68,9 @@ impl<'a> Tables<'a> {
                 line("judged: untouched + fake", &|row| Some(format!("{} + {}", row.n_real, row.n_fake))),
                 line("not assessed (mostly: no face found)", &|row| Some(row.not_assessed.to_string())),
                 line("untouched called `likely_fake`", &|row| share(row.called[0], row.n_real, 1)),
+                line("untouched called `likely_fake`, worst family", &|row| {
+                    row.called_worst_family.as_ref().map(|(family, share)| format!("{:.1} % ({family})", 100.0 * share))
+                }),
                 line("fakes called `likely_fake`", &|row| share(row.called[1], row.n_fake, 1)),
                 line("held back as unfamiliar", &|row| share(row.unfamiliar, row.n_real + row.n_fake, 1)),
                 line("untouched over the automatic threshold", &|row| {

@@ -10,6 +10,7 @@ use super::degrade::{DegradeConfig, Tier};
 use super::forge::ForgeConfig;
 use super::pack::Entry;
 use crate::infer::architecture::{GrNetConfig, GuidedFilterConfig};
+use crate::picture::crop::CROP_MARGIN;
 use crate::{Error, ErrorKind, Result};
 
 /// A training run. The same configuration, data and seed give the same losses on the CPU, unless `minutes` decides the end.
@@ -73,6 +74,9 @@ impl Default for TrainConfig {
 pub struct ModelConfig {
     /// Side of the network's input, a multiple of 32; what the model file says.
     pub input_px: usize,
+    /// Side of the crop, in sides of the face's box; what the model file says. Training draws crops about it
+    /// ([`AugmentConfig::zoom`]).
+    pub crop_margin: f32,
     /// Smaller inputs early on: pairs of (share of the run, side), in order. Empty: `input_px` throughout.
     pub growth: Vec<(f64, usize)>,
     /// Fusion and attention. The number of classes follows from the task and the data.
@@ -87,6 +91,7 @@ impl Default for ModelConfig {
     fn default() -> Self {
         ModelConfig {
             input_px: 128,
+            crop_margin: CROP_MARGIN,
             growth: Vec::new(),
             network: GrNetConfig::default(),
             measure_gain: true,
@@ -210,18 +215,22 @@ pub struct SamplingConfig {
     pub reals: BTreeMap<String, f64>,
     /// Share of each source of fakes among those not made on the fly.
     pub fakes: BTreeMap<String, f64>,
+    /// Share of each family (column `set`) in its class, instead of shares by source: drawn are a family, a source of it (its
+    /// weight is the square root of its pictures), a picture.
+    pub families: BTreeMap<String, f64>,
     /// Share of the fakes that are self-blended.
     pub self_blended: f64,
     /// Share of the fakes that carry up-sampling traces.
     pub up_sampled: f64,
-    /// Sources and generators that are kept out of training, to see how unseen ones fare.
+    /// Families, sources and generators that are kept out of training, to see how unseen ones fare.
     pub leave_out: Vec<String>,
 }
 
 impl SamplingConfig {
     /// Whether a picture is kept out of training.
     pub fn leaves_out(&self, entry: &Entry) -> bool {
-        self.leave_out.iter().any(|name| *name == entry.source || *name == entry.generator)
+        let names = [&entry.set, &entry.source, &entry.generator];
+        self.leave_out.iter().any(|left_out| names.contains(&left_out))
     }
 }
 
@@ -237,6 +246,9 @@ pub struct ValidateConfig {
     pub tiers: Vec<Tier>,
     /// The run ends after so many measurements without a better one; 0: never.
     pub patience: usize,
+    /// Only sources without training rows are measured on, where both classes have some: what users meet is none that was
+    /// trained on.
+    pub unseen: bool,
 }
 
 impl Default for ValidateConfig {
@@ -246,6 +258,7 @@ impl Default for ValidateConfig {
             per_source: 40,
             tiers: vec![Tier::Raw, Tier::Web, Tier::Hard, Tier::Avatar],
             patience: 0,
+            unseen: false,
         }
     }
 }
@@ -289,6 +302,8 @@ impl TrainConfig {
                 px.to_string(),
             )?;
         }
+        let margin = self.model.crop_margin;
+        check((1.0..=3.0).contains(&margin), "a crop margin in 1..=3", margin.to_string())?;
         let growth = self.model.growth.iter().map(|(share, _)| *share).collect::<Vec<_>>();
         check(growth.is_sorted(), "growth in the order of its shares", format!("{growth:?}"))?;
         let learn = &self.learn;
@@ -299,7 +314,10 @@ impl TrainConfig {
         let made = self.sampling.self_blended + self.sampling.up_sampled;
         let whole = self.sampling.self_blended >= 0.0 && self.sampling.up_sampled >= 0.0 && made <= 1.0;
         check(whole, "self_blended + up_sampled in 0..=1", made.to_string())?;
-        let shares = self.sampling.reals.iter().chain(&self.sampling.fakes);
+        let sampling = &self.sampling;
+        let by_source = !sampling.reals.is_empty() || !sampling.fakes.is_empty();
+        check(!by_source || sampling.families.is_empty(), "shares of sources or of families", "both".into())?;
+        let shares = sampling.reals.iter().chain(&sampling.fakes).chain(&sampling.families);
         for (source, share) in shares {
             check(share.is_finite() && *share >= 0.0, "shares of at least 0", format!("{share} for {source}"))?;
         }
@@ -329,6 +347,7 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::bench::Bench;
 
     #[test]
     fn the_defaults_survive_toml() {
@@ -345,11 +364,23 @@ mod tests {
             ("[model]\ninput_px = 100", "multiples of 32"),
             ("[sampling]\nself_blended = 0.8\nup_sampled = 0.4", "self_blended"),
             ("[learn]\nrate = 0.0", "learning rate"),
+            ("[model]\ncrop_margin = 0.5", "crop margin"),
+            ("[sampling.families]\ngan = 1.0\n[sampling.fakes]\nsd21 = 1.0", "of families"),
         ] {
             let error = TrainConfig::parse(text).expect_err(text);
             assert_eq!(error.kind(), ErrorKind::BadUsage);
             assert!(error.full_message().contains(word), "{}", error.full_message());
         }
+    }
+
+    #[test]
+    fn the_recipe_and_its_bench_are_readable() {
+        let recipe = include_str!("../../configs/seventh.toml");
+        let config = TrainConfig::parse(recipe).unwrap();
+        let margins = config.augment.zoom.map(|zoom| zoom * config.model.crop_margin);
+        assert!(margins[0] < 1.2 && margins[1] > 1.7, "{margins:?}");
+        let runs = Bench::parse(include_str!("../../configs/bench.toml")).unwrap().runs(recipe).unwrap();
+        assert!(runs.len() >= 9 && runs.iter().all(|run| !run.config.sampling.leave_out.is_empty()));
     }
 
     #[test]

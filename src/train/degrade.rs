@@ -48,6 +48,13 @@ pub struct DegradeConfig {
     pub webp: f32,
     /// Share of JPEG encodings without chroma subsampling (4:4:4 instead of 4:2:0).
     pub full_chroma: f32,
+    /// Share that is shrunk and enlarged again before all else but retouching, as dual data alignment does; both of a pair alike,
+    /// with the same kernels.
+    pub resample: f32,
+    /// New side / old side of the first of the two steps.
+    pub resample_down: [f32; 2],
+    /// Of the second.
+    pub resample_up: [f32; 2],
     /// Share with smoothed skin, as beauty filters and phones make it, before all else and of the clean ones too: a
     /// face is not forged for that.
     pub smooth: f32,
@@ -84,6 +91,9 @@ impl Default for DegradeConfig {
             quality: [30.0, 95.0],
             webp: 0.25,
             full_chroma: 0.30,
+            resample: 0.0,
+            resample_down: [0.2, 1.0],
+            resample_up: [1.0, 3.5],
             smooth: 0.0,
             smooth_radius: [0.008, 0.04],
             smooth_eps: [0.001, 0.02],
@@ -182,6 +192,11 @@ impl DegradeConfig {
     /// Draws what happens to one picture or pair.
     pub fn draw(&self, rng: &mut TrainRng) -> Plan {
         let mut steps = self.draw_retouching(rng);
+        if self.resample > 0.0 && chance(rng, self.resample) {
+            for [low, high] in [self.resample_down, self.resample_up] {
+                steps.push(Step::Scale { factor: between(rng, low, high), kernel: *pick(rng, &SMOOTH_KERNELS) });
+            }
+        }
         if chance(rng, self.clean) {
             return Plan { steps };
         }

@@ -2,38 +2,54 @@
 //! facts in the market survey 1.5) for face swaps, and up-sampling traces (the idea of AutoGAN, Zhang et al. 2019) for
 //! generators. Both look like their real twin, so that only the traces tell them apart.
 
-use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::detail::planes_as_fine;
+use super::hull::{Outline, Place};
 use super::pixels::{self, Colour, Kernel, Plane, SMOOTH_KERNELS, reflect};
 use super::rng::{TrainRng, between, between_log, chance, normal, pick};
 use crate::Result;
-use crate::picture::Rgb8;
+use crate::picture::{Limits, Rgb8, decode, encode_jpeg};
 
 /// How fakes are made from real pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForgeConfig {
-    /// Elastic deformation of the blend mask: strength and smoothness in pixels at a side of 256 (paper: 50 and 7).
+    /// Elastic deformation of the blend mask: strength and smoothness in pixels (paper: 50 and 7).
     pub elastic: [f32; 2],
+    /// Blur of the mask before what is not fully inside is dropped: least and most, as shares of the side.
+    pub first_blur: [f32; 2],
+    /// Blur of what is left.
+    pub second_blur: [f32; 2],
     /// Blend ratios, drawn with equal chances (paper: .25 .5 .75 1 1 1).
     pub blend_ratios: Vec<f32>,
-    /// Share of masks that cover a part of the face only (upper, lower, one side).
+    /// Share of masks that are another hull than that of the whole face.
     pub partial: f32,
+    /// Share of self-blended pairs that are JPEG files before all degradations, both alike.
+    pub encode: f32,
+    /// Their quality.
+    pub quality: [f32; 2],
     /// Sides at which up-sampling traces are made, log-uniform: the traces must survive the network's size.
     pub trace_side_px: [f32; 2],
     /// How much of the up-sampled picture is taken.
     pub trace_strength: [f32; 2],
+    /// Strength of the fine detail of an up-sampled picture, in that of its twin.
+    pub trace_detail: [f32; 2],
 }
 
 impl Default for ForgeConfig {
     fn default() -> Self {
         ForgeConfig {
             elastic: [50.0, 7.0],
+            first_blur: [0.004, 0.021],
+            second_blur: [0.006, 0.037],
             blend_ratios: vec![0.25, 0.5, 0.75, 1.0, 1.0, 1.0],
             partial: 0.25,
+            encode: 0.5,
+            quality: [40.0, 100.0],
             trace_side_px: [96.0, 224.0],
             trace_strength: [0.5, 1.0],
+            trace_detail: [0.9, 1.1],
         }
     }
 }
@@ -53,67 +69,22 @@ pub fn blend(target: &Rgb8, source: &Rgb8, mask: &Plane, ratio: f32) -> Result<R
     Rgb8::new(target.height, target.width, data)
 }
 
-/// A soft mask over the face of a square crop: a random polygon around an ellipse (a stand-in for landmarks), elastically
-/// deformed and blurred twice. Values 0..1, the border of the picture stays 0.
-pub fn face_mask(side: usize, config: &ForgeConfig, rng: &mut TrainRng) -> Plane {
-    let scale = side as f32;
-    let centre = [0.52 + 0.04 * between(rng, -1.0, 1.0), 0.5 + 0.03 * between(rng, -1.0, 1.0)];
-    let radii = [between(rng, 0.28, 0.42), between(rng, 0.22, 0.34)];
-    let corners: Vec<[f32; 2]> = {
-        let count = rng.random_range(8..16);
-        let start = between(rng, 0.0, std::f32::consts::TAU);
-        (0..count)
-            .map(|index| {
-                let angle = start + std::f32::consts::TAU * index as f32 / count as f32;
-                let reach = between(rng, 0.85, 1.1);
-                let (sin, cos) = angle.sin_cos();
-                [centre[0] + radii[0] * reach * sin, centre[1] + radii[1] * reach * cos]
-            })
-            .collect()
-    };
-    let keep = draw_part(config.partial, centre, rng);
-    let hard = Plane {
-        height: side,
-        width: side,
-        data: (0..side * side)
-            .map(|index| {
-                let place = [(index / side) as f32 / scale, (index % side) as f32 / scale];
-                f32::from(u8::from(inside(&corners, place) && keep(place)))
-            })
-            .collect(),
-    };
-    let bent = elastic(&hard, config.elastic[0] * scale / 256.0, config.elastic[1] * scale / 256.0, rng);
-    let soft = bent.blurred(between(rng, 0.004, 0.03) * scale);
+/// A soft mask over a face: its outline, elastically deformed and blurred twice. Values 0..1.
+pub fn face_mask(height: usize, width: usize, outline: &Outline, config: &ForgeConfig, rng: &mut TrainRng) -> Plane {
+    let places = (0..height * width).map(|index| [(index / width) as f32 + 0.5, (index % width) as f32 + 0.5]);
+    let within = |[y, x]: [f32; 2]| outline.holds([y / height as f32, x / width as f32]);
+    let hard = Plane { height, width, data: places.map(|place| f32::from(u8::from(within(place)))).collect() };
+    let side = height.max(width) as f32;
+    let bent = elastic(&hard, config.elastic[0], config.elastic[1], rng);
+    let soft = bent.blurred(between(rng, config.first_blur[0], config.first_blur[1]) * side);
     // Paper: what is not fully inside after the first blur is dropped, then blurred again, so the edge lies inside the face.
     let core = Plane { data: soft.data.iter().map(|v| if *v < 0.99 { 0.0 } else { *v }).collect(), ..soft };
-    let edge = core.blurred(between(rng, 0.01, 0.06) * scale);
+    let edge = core.blurred(between(rng, config.second_blur[0], config.second_blur[1]) * side);
     let peak = edge.data.iter().fold(0.0f32, |a, b| a.max(*b));
     if peak <= 0.0 {
         return edge;
     }
     Plane { data: edge.data.iter().map(|v| (v / peak).clamp(0.0, 1.0)).collect(), ..edge }
-}
-
-/// Which part of the face is kept: all of it, or with probability `partial` one side of a line through its middle.
-fn draw_part(partial: f32, centre: [f32; 2], rng: &mut TrainRng) -> impl Fn([f32; 2]) -> bool + use<> {
-    let cut = chance(rng, partial);
-    let (sin, cos) = (std::f32::consts::FRAC_PI_2 * rng.random_range(0..4) as f32).sin_cos();
-    let offset = between(rng, -0.08, 0.05);
-    move |[y, x]| !cut || (y - centre[0]) * sin + (x - centre[1]) * cos > offset
-}
-
-/// Whether a point (y, x) lies in a polygon (even-odd rule).
-fn inside(corners: &[[f32; 2]], [y, x]: [f32; 2]) -> bool {
-    let mut within = false;
-    let mut last = corners[corners.len() - 1];
-    for corner in corners {
-        let crosses = (corner[0] > y) != (last[0] > y);
-        if crosses && x < (last[1] - corner[1]) * (y - corner[0]) / (last[0] - corner[0]) + corner[1] {
-            within = !within;
-        }
-        last = *corner;
-    }
-    within
 }
 
 /// Moves every place by smoothed noise of the given strength and smoothness (Simard 2003), as albumentations does:
@@ -136,83 +107,127 @@ fn elastic(plane: &Plane, strength_px: f32, sigma_px: f32, rng: &mut TrainRng) -
     out
 }
 
-/// A self-blended image and its blend mask (already times the ratio): the picture blended with a slightly changed and
-/// moved copy of itself inside a face mask.
+/// A pair of a real and a self-blended picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blended {
+    /// The real one: the picture, or in half of the draws a changed copy of it.
+    pub real: Rgb8,
+    /// The same with another copy laid over its face.
+    pub fake: Rgb8,
+    /// How much of each place of the fake comes from the other copy.
+    pub mask: Plane,
+}
+
+/// A self-blended image beside its real twin: of two copies of the picture one gets other statistics and the one that is laid
+/// over the other moves a little, with its mask. The one below *is* the real of the pair, changed or not: beside the
+/// unchanged picture its colours and its sharpness would tell it out to the border, and nobody would look for the seam.
 ///
 /// # Errors
 /// `Internal` when the picture contradicts itself.
-pub fn self_blend(picture: &Rgb8, config: &ForgeConfig, rng: &mut TrainRng) -> Result<(Rgb8, Plane)> {
+pub fn self_blend(picture: &Rgb8, place: &Place, config: &ForgeConfig, rng: &mut TrainRng) -> Result<Blended> {
     let changed = change_statistics(picture, rng)?;
     // Paper: the change goes to the source or to the target with equal chances.
-    let (source, target) = if chance(rng, 0.5) { (changed, picture.clone()) } else { (picture.clone(), changed) };
-    let mut mask = face_mask(picture.height, config, rng);
-    if picture.height != picture.width {
-        mask = stretched(&mask, picture.height, picture.width);
-    }
-    let moved = shifted(&source, rng);
+    let (source, real) = if chance(rng, 0.5) { (changed, picture.clone()) } else { (picture.clone(), changed) };
+    let shift = Shift::draw(rng);
+    let outline = place.outline(config.partial, rng).moved(|corner| shift.to(corner));
+    let mut mask = face_mask(picture.height, picture.width, &outline, config, rng);
     let ratio = *pick(rng, &config.blend_ratios);
-    let fake = blend(&target, &moved, &mask, ratio)?;
+    let fake = blend(&real, &shift.apply(&source), &mask, ratio)?;
     mask.data.iter_mut().for_each(|v| *v *= ratio);
-    Ok((fake, mask))
+    if !chance(rng, config.encode) {
+        return Ok(Blended { real, fake, mask });
+    }
+    let quality = between(rng, config.quality[0], config.quality[1]).round() as u8;
+    let coded = |picture: &Rgb8| -> Result<Rgb8> {
+        Ok(decode(&encode_jpeg(picture, quality, false)?, &Limits::default())?.pixels)
+    };
+    Ok(Blended { real: coded(&real)?, fake: coded(&fake)?, mask })
 }
 
 /// A picture whose face was brought down in resolution, blurred and put back: the only trace that FWA (Li and Lyu 2019)
-/// learns. The face is a drawn mask where the original has landmarks.
+/// learns.
 ///
 /// # Errors
 /// `Internal` when the picture contradicts itself.
-pub fn coarse_face(picture: &Rgb8, rng: &mut TrainRng) -> Result<Rgb8> {
+pub fn coarse_face(picture: &Rgb8, place: &Place, rng: &mut TrainRng) -> Result<Rgb8> {
     let factor = between(rng, 0.2, 0.7);
     let small = |side: usize| ((side as f32 * factor) as usize).max(8);
     let down = pixels::resize_with(picture, small(picture.height), small(picture.width), Kernel::Box)?;
     let blurred = pixels::blur(&down, between(rng, 0.5, 1.1))?;
     let coarse = pixels::resize_with(&blurred, picture.height, picture.width, Kernel::Bilinear)?;
-    let mut mask = face_mask(picture.height, &ForgeConfig { partial: 0.0, ..ForgeConfig::default() }, rng);
-    if picture.height != picture.width {
-        mask = stretched(&mask, picture.height, picture.width);
-    }
+    let outline = place.outline(0.0, rng);
+    let mask = face_mask(picture.height, picture.width, &outline, &ForgeConfig::default(), rng);
     blend(picture, &coarse, &mask, 1.0)
 }
 
-/// Other statistics: colours (shift, contrast, saturation), then either coarser or sharper.
+/// Largest change of a channel, 0..255 scale.
+const RGB_SHIFT: f32 = 20.0;
+/// Share with such a change.
+const RGB_SHIFTED: f32 = 0.3;
+/// Largest change of brightness and contrast, as shares.
+const BRIGHTNESS_CONTRAST: f32 = 0.1;
+/// By what the picture is brought down and up again.
+const COARSER: [usize; 2] = [2, 4];
+/// Share of the sharpening kernel beside the picture, and what the kernel's weights sum to.
+const SHARPEN: ([f32; 2], [f32; 2]) = ([0.2, 0.5], [0.5, 1.0]);
+
+/// Other statistics, as published: colours, then either coarser or sharper.
 fn change_statistics(picture: &Rgb8, rng: &mut TrainRng) -> Result<Rgb8> {
     let mut colour = Colour::SAME;
-    if chance(rng, 0.5) {
-        colour.shift = std::array::from_fn(|_| 20.0 * between(rng, -1.0, 1.0));
+    if chance(rng, RGB_SHIFTED) {
+        colour.shift = std::array::from_fn(|_| RGB_SHIFT * between(rng, -1.0, 1.0));
     }
-    if chance(rng, 0.6) {
-        colour.saturation = 1.0 + 0.3 * between(rng, -1.0, 1.0);
-    }
-    if chance(rng, 0.6) {
-        colour.brightness = 25.0 * between(rng, -1.0, 1.0);
-        colour.contrast = 1.0 + 0.1 * between(rng, -1.0, 1.0);
-    }
+    colour.brightness = 255.0 * BRIGHTNESS_CONTRAST * between(rng, -1.0, 1.0);
+    colour.contrast = 1.0 + BRIGHTNESS_CONTRAST * between(rng, -1.0, 1.0);
     let seen = colour.apply(picture);
     if chance(rng, 0.5) {
-        let factor = between(rng, 0.3, 0.8);
-        let small = |side: usize| ((side as f32 * factor) as usize).max(8);
-        let coarse = pixels::resize_with(&seen, small(seen.height), small(seen.width), *pick(rng, &SMOOTH_KERNELS))?;
-        return pixels::resize_with(&coarse, seen.height, seen.width, *pick(rng, &SMOOTH_KERNELS));
+        // Down without a filter: its aliasing is the trace.
+        let factor = *pick(rng, &COARSER);
+        let small = |side: usize| (side / factor).max(8);
+        let coarse = pixels::resize_with(&seen, small(seen.height), small(seen.width), Kernel::Nearest)?;
+        return pixels::resize_with(&coarse, seen.height, seen.width, Kernel::Bilinear);
     }
-    let amount = between(rng, 0.2, 0.8);
-    let soft = pixels::planes(&seen).map(|plane| plane.blurred(1.0));
-    let mut sharp = pixels::planes(&seen);
-    for (plane, soft) in sharp.iter_mut().zip(&soft) {
-        plane.data.iter_mut().zip(&soft.data).for_each(|(v, s)| *v += amount * (*v - s));
-    }
-    pixels::from_planes(&sharp)
+    let ([weak, strong], [dark, light]) = SHARPEN;
+    sharpened(&seen, between(rng, weak, strong), between(rng, dark, light))
 }
 
-/// Moved by up to 3 % across, 1.5 % down, and scaled by up to 5 % (paper).
-fn shifted(picture: &Rgb8, rng: &mut TrainRng) -> Rgb8 {
-    let (height, width) = (picture.height as f32, picture.width as f32);
-    let right = 0.03 * width * between(rng, -1.0, 1.0);
-    let down = 0.015 * height * between(rng, -1.0, 1.0);
-    let scale = between(rng, 0.95, 1.0 / 0.95);
-    let (middle_y, middle_x) = (height / 2.0 - 0.5, width / 2.0 - 0.5);
-    pixels::warped(picture, |y, x| {
-        ((y - middle_y) / scale + middle_y + down, (x - middle_x) / scale + middle_x + right)
-    })
+/// Mixed with what a kernel of -1 around 8 + `lightness` makes of it.
+fn sharpened(picture: &Rgb8, alpha: f32, lightness: f32) -> Result<Rgb8> {
+    let kernel: [f32; 9] =
+        std::array::from_fn(|tap| if tap == 4 { 1.0 - alpha + alpha * (8.0 + lightness) } else { -alpha });
+    pixels::from_planes(&pixels::planes(picture).map(|plane| convolved(&plane, &kernel)))
+}
+
+/// How the copy on top moves (paper): up to 3 % across, 1.5 % down, scaled by up to 5 %.
+struct Shift {
+    /// Down and across, as shares of height and width.
+    by: [f32; 2],
+    scale: f32,
+}
+
+impl Shift {
+    fn draw(rng: &mut TrainRng) -> Self {
+        let across = 0.03 * between(rng, -1.0, 1.0);
+        let down = 0.015 * between(rng, -1.0, 1.0);
+        Shift { by: [down, across], scale: between(rng, 0.95, 1.0 / 0.95) }
+    }
+
+    /// Where a place goes.
+    fn to(&self, place: [f32; 2]) -> [f32; 2] {
+        [0, 1].map(|axis| (place[axis] - 0.5 - self.by[axis]) * self.scale + 0.5)
+    }
+
+    /// The moved picture.
+    fn apply(&self, picture: &Rgb8) -> Rgb8 {
+        let sides = [picture.height as f32, picture.width as f32];
+        pixels::warped(picture, |y, x| {
+            let from = |axis: usize, place: f32| {
+                let middle = sides[axis] / 2.0 - 0.5;
+                (place - middle) / self.scale + middle + self.by[axis] * sides[axis]
+            };
+            (from(0, y), from(1, x))
+        })
+    }
 }
 
 fn stretched(mask: &Plane, height: usize, width: usize) -> Plane {
@@ -243,8 +258,8 @@ enum Decoder {
 const DECODERS: [Decoder; 4] =
     [Decoder::NearestConv, Decoder::Transposed, Decoder::PixelShuffle, Decoder::BilinearConv];
 
-/// A picture with the traces of an up-sampling decoder, and its real twin at the same size and sharpened alike: both are
-/// first brought to one side, then the fake goes down and up again through random kernels.
+/// A picture with the traces of an up-sampling decoder, and its real twin at the same size: both are first brought to one
+/// side, then the fake goes down and up again through random kernels, and its fine detail is brought to the twin's strength.
 ///
 /// # Errors
 /// `Internal` when the picture contradicts itself.
@@ -277,7 +292,8 @@ pub fn up_sampling_traces(picture: &Rgb8, config: &ForgeConfig, rng: &mut TrainR
             *value = original.data[index] * (1.0 - strength) + rebuilt * strength;
         }
     }
-    Ok((pixels::from_planes(&up)?, twin))
+    let strength = between(rng, config.trace_detail[0], config.trace_detail[1]);
+    Ok((planes_as_fine(&mut up, &twin, strength)?, twin))
 }
 
 /// The random weights of one [`Decoder`].
@@ -379,6 +395,9 @@ fn convolved(plane: &Plane, kernel: &[f32]) -> Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::detail::ratio;
+    use crate::train::hull::tests::schematic;
+    use crate::train::ring::tests::textured;
     use crate::train::rng::{Stream, at};
 
     fn picture(side: usize) -> Rgb8 {
@@ -399,7 +418,9 @@ mod tests {
         let config = ForgeConfig::default();
         let mut areas = Vec::new();
         for slot in 0..20 {
-            let mask = face_mask(96, &config, &mut at(2, Stream::Forging, 0, slot));
+            let rng = &mut at(2, Stream::Forging, 0, slot);
+            let outline = Place::default().outline(config.partial, rng);
+            let mask = face_mask(96, 96, &outline, &config, rng);
             assert!(mask.data.iter().all(|v| (0.0..=1.0).contains(v)));
             let corners = [0, 95, 95 * 96, 96 * 96 - 1];
             assert!(corners.iter().all(|index| mask.data[*index] < 0.02), "draw {slot} reaches a corner");
@@ -432,7 +453,7 @@ mod tests {
     #[test]
     fn a_coarse_face_loses_detail_in_the_middle_only() {
         for slot in 0..6 {
-            let seen = coarse_face(&picture(96), &mut at(5, Stream::Forging, 0, slot)).unwrap();
+            let seen = coarse_face(&picture(96), &Place::default(), &mut at(5, Stream::Forging, 0, slot)).unwrap();
             let detail = |picture: &Rgb8, rows: std::ops::Range<usize>| -> f64 {
                 let step = |i: usize| (f64::from(picture.data[i]) - f64::from(picture.data[i + 3])).abs();
                 rows.map(|row| (40..56).map(|column| step((row * 96 + column) * 3)).sum::<f64>()).sum()
@@ -446,11 +467,73 @@ mod tests {
     fn self_blends_stay_close_and_are_never_the_picture_itself() {
         let config = ForgeConfig::default();
         for slot in 0..12 {
-            let (fake, mask) = self_blend(&picture(96), &config, &mut at(3, Stream::Forging, 0, slot)).unwrap();
+            let rng = &mut at(3, Stream::Forging, 0, slot);
+            let Blended { real, fake, mask } = self_blend(&picture(96), &Place::default(), &config, rng).unwrap();
             assert!(mask.data.iter().all(|v| (0.0..=1.0).contains(v)));
-            let changed = difference(&fake, &picture(96));
+            let changed = difference(&fake, &real);
             assert!(changed > 0.01 && changed < 40.0, "draw {slot}: {changed}");
         }
+    }
+
+    #[test]
+    fn the_real_of_a_self_blended_pair_is_what_lies_below_and_half_of_them_are_changed() {
+        let config = ForgeConfig { encode: 0.0, ..ForgeConfig::default() };
+        let mut changed = 0;
+        for slot in 0..40 {
+            let rng = &mut at(6, Stream::Forging, 0, slot);
+            let Blended { real, fake, mask } = self_blend(&picture(64), &Place::default(), &config, rng).unwrap();
+            for (index, share) in mask.data.iter().enumerate() {
+                let same = real.data[3 * index..3 * index + 3] == fake.data[3 * index..3 * index + 3];
+                assert!(*share > 0.0 || same, "draw {slot} differs at {index}, outside its mask");
+            }
+            changed += usize::from(real != picture(64));
+        }
+        assert!((10..=30).contains(&changed), "{changed} of 40 targets are changed");
+    }
+
+    #[test]
+    fn a_mask_lies_where_the_points_are() {
+        let points = schematic([0.35, 0.6], 0.3);
+        let place = Place { points: Some(&points), margin: 2.0 };
+        let config = ForgeConfig { encode: 0.0, blend_ratios: vec![1.0], ..ForgeConfig::default() };
+        let mut middle = [0.0f32; 2];
+        for slot in 0..12 {
+            let mask = self_blend(&picture(96), &place, &config, &mut at(8, Stream::Forging, 0, slot)).unwrap().mask;
+            let all = mask.data.iter().sum::<f32>().max(1e-6);
+            for (index, share) in mask.data.iter().enumerate() {
+                middle[0] += share / all * (index / 96) as f32 / 96.0 / 12.0;
+                middle[1] += share / all * (index % 96) as f32 / 96.0 / 12.0;
+            }
+        }
+        assert!((middle[0] - 0.37).abs() < 0.06 && (middle[1] - 0.6).abs() < 0.04, "{middle:?}");
+    }
+
+    #[test]
+    fn a_moved_place_is_where_the_moved_picture_shows_it() {
+        let shift = Shift { by: [0.1, -0.2], scale: 1.05 };
+        let mut spot = Rgb8::new(60, 60, vec![0; 60 * 60 * 3]).unwrap();
+        spot.data[(33 * 60 + 21) * 3..][..3].fill(255);
+        let seen = shift.apply(&spot);
+        let brightest = (0..60 * 60).max_by_key(|index| seen.data[index * 3]).unwrap();
+        let [y, x] = shift.to([33.5 / 60.0, 21.5 / 60.0]);
+        let found = [(brightest / 60) as f32 + 0.5, (brightest % 60) as f32 + 0.5];
+        assert!((found[0] - 60.0 * y).abs() < 0.7 && (found[1] - 60.0 * x).abs() < 0.7, "{found:?} for {y} {x}");
+    }
+
+    #[test]
+    fn up_sampled_pictures_are_as_sharp_as_their_twins() {
+        let config = ForgeConfig::default();
+        let mut ratios: Vec<f64> = (0..24)
+            .map(|slot| {
+                let rng = &mut at(9, Stream::Forging, 0, slot);
+                let (fake, twin) = up_sampling_traces(&textured(144, slot), &config, rng).unwrap();
+                ratio(&fake, &twin).unwrap()
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        let softer = ratios.iter().filter(|ratio| **ratio < 1.0).count();
+        assert!((0.85..1.15).contains(&ratios[12]), "{ratios:?}");
+        assert!((4..=20).contains(&softer), "{softer} of 24 are softer than their twins: {ratios:?}");
     }
 
     #[test]
@@ -488,7 +571,9 @@ mod tests {
     #[test]
     fn the_same_address_forges_the_same() {
         let config = ForgeConfig::default();
-        let make = |slot| self_blend(&picture(64), &config, &mut at(5, Stream::Forging, 1, slot)).unwrap().0;
+        let make = |slot| {
+            self_blend(&picture(64), &Place::default(), &config, &mut at(5, Stream::Forging, 1, slot)).unwrap().fake
+        };
         assert!(make(0) == make(0));
         assert!(make(0) != make(1));
     }

@@ -131,6 +131,59 @@ pub fn threshold_at_fpr(scores: &[Scored], fpr: f64) -> Option<f32> {
     reals.get(allowed).map(|real| real.next_up()).or(reals.last().copied())
 }
 
+/// The lowest threshold that flags at most `share` of the weight of these reals (scores at or above it are flagged); above the
+/// highest where even that one weighs too much. `None` without any.
+pub fn weighted_threshold(reals: &[(f32, f64)], share: f64) -> Option<f32> {
+    let mut sorted = reals.to_vec();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let allowed = share * sorted.iter().map(|real| real.1).sum::<f64>() + 1e-9;
+    let mut flagged = 0.0;
+    let mut last = None;
+    for (score, weight) in sorted {
+        flagged += weight;
+        if flagged > allowed {
+            return Some(score.next_up());
+        }
+        last = Some(score);
+    }
+    last
+}
+
+/// What share a calibration set of `count` pictures may flag so that the *next* picture like them is flagged with a
+/// probability of at most `share`: the conformal quantile. Below 0 where so few pictures cannot promise that much.
+pub fn conformal_share(share: f64, count: f64) -> f64 {
+    share - (1.0 - share) / count
+}
+
+/// As many equally weighing pictures as these weights are worth (Kish).
+pub fn effective_count(weights: impl Iterator<Item = f64>) -> f64 {
+    let (sum, squares) = weights.fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));
+    if squares > 0.0 { sum * sum / squares } else { 0.0 }
+}
+
+/// The largest share that `found` of `count` do not speak against: one-sided, exact (Clopper and Pearson 1934).
+pub fn upper_bound(found: usize, count: usize, confidence: f64) -> f64 {
+    if found >= count {
+        return 1.0;
+    }
+    // How likely so few would be, were `share` the truth; falls as the share rises.
+    let so_few = |share: f64| {
+        let mut term = count as f64 * (1.0 - share).ln();
+        let mut sum = term.exp();
+        for k in 0..found {
+            term += ((count - k) as f64 / (k + 1) as f64).ln() + (share / (1.0 - share)).ln();
+            sum += term.exp();
+        }
+        sum
+    };
+    let (mut low, mut high) = (0.0, 1.0 - 1e-12);
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        if so_few(middle) > 1.0 - confidence { low = middle } else { high = middle }
+    }
+    high
+}
+
 /// Share of right answers when scores of at least `threshold` are called fake.
 pub fn accuracy(scores: &[Scored], threshold: f32) -> Option<f64> {
     let right = scores.iter().filter(|(score, fake)| (*score >= threshold) == *fake).count();
@@ -236,7 +289,39 @@ pub fn bootstrap(
 
 #[cfg(test)]
 mod tests {
-    use super::auc_interval;
+    use super::*;
+
+    #[test]
+    fn an_upper_bound_is_that_of_the_tables() {
+        // None of 59 is the textbook's 5 % at 95 %; 3 of 100 is 7.57 %.
+        assert!((upper_bound(0, 59, 0.95) - 0.0495).abs() < 1e-4);
+        assert!((upper_bound(3, 100, 0.95) - 0.0757).abs() < 1e-4);
+        assert_eq!(upper_bound(5, 5, 0.95), 1.0);
+    }
+
+    #[test]
+    fn a_weighted_threshold_flags_no_more_than_its_share() {
+        let reals = [(0.9, 1.0), (0.8, 3.0), (0.3, 6.0)];
+        assert_eq!(weighted_threshold(&reals, 0.05), Some(0.9f32.next_up()));
+        assert_eq!(weighted_threshold(&reals, 0.1), Some(0.8f32.next_up()));
+        assert_eq!(weighted_threshold(&reals, 0.4), Some(0.3f32.next_up()));
+        assert_eq!(weighted_threshold(&reals, 1.0), Some(0.3));
+        assert_eq!(weighted_threshold(&[], 0.1), None);
+        // With equal weights it is the plain one.
+        let plain: Vec<Scored> = (0..50).map(|i| ((i * 7 % 50) as f32, false)).collect();
+        let weighted: Vec<(f32, f64)> = plain.iter().map(|s| (s.0, 1.0)).collect();
+        assert_eq!(weighted_threshold(&weighted, 0.05), threshold_at_fpr(&plain, 0.05));
+    }
+
+    #[test]
+    fn the_conformal_share_keeps_its_promise_for_the_next_picture() {
+        // The largest of n may be flagged as soon as one in n + 1 is allowed.
+        assert!(conformal_share(0.05, 18.0) < 0.0);
+        assert!((conformal_share(0.05, 19.0)).abs() < 1e-12);
+        assert!((conformal_share(0.05, 39.0) - 1.0 / 39.0).abs() < 1e-12);
+        assert!((effective_count([1.0; 7].into_iter()) - 7.0).abs() < 1e-12);
+        assert!((effective_count([1.0, 1.0, 0.0].into_iter()) - 2.0).abs() < 1e-12);
+    }
 
     #[test]
     fn an_interval_narrows_with_pictures_and_stays_in_bounds() {

@@ -9,14 +9,68 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::write_atomically;
+use super::hull::{Landmarks, Place};
+use super::pixels;
 use super::table::{self, Row};
 use crate::picture::Rgb8;
+use crate::picture::crop::CROP_MARGIN;
 use crate::{Error, ErrorKind, Result};
 
 /// The pixels, one crop after the other.
 pub const CROPS_FILE: &str = "crops.rgb8";
 /// The manifest; it is written last, so a folder that has one is complete.
 pub const MANIFEST_FILE: &str = "manifest.csv";
+
+/// What holds for the whole pack, beside the manifest; absent in packs of format 1.
+pub const INFO_FILE: &str = "pack.json";
+/// Value of [`PackInfo::format`]: crops with a margin of their own, and the points of faces.
+pub const FORMAT: &str = "grnet.pack/2";
+
+/// What holds for the whole pack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PackInfo {
+    /// Always [`FORMAT`].
+    pub format: String,
+    /// Side of the crops in sides of the face's box: wider than any that training draws.
+    pub margin: f32,
+}
+
+impl PackInfo {
+    /// Of a pack with crops of this margin.
+    pub fn new(margin: f32) -> Self {
+        PackInfo { format: FORMAT.into(), margin }
+    }
+
+    /// Reads it; packs of format 1 have none, and crops as the first models wanted them.
+    fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(INFO_FILE);
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(PackInfo::new(CROP_MARGIN)),
+            other => other.map_err(|e| Error::caused(ErrorKind::Io, format!("cannot read {}", path.display()), e))?,
+        };
+        let fail = |found: String| {
+            Error::new(ErrorKind::BadData, format!("expected a pack of format {FORMAT}, found {found}"))
+        };
+        let info: PackInfo = serde_json::from_slice(&bytes).map_err(|e| fail(format!("{}: {e}", path.display())))?;
+        if info.format != FORMAT {
+            return Err(fail(info.format));
+        }
+        if !(1.0..=4.0).contains(&info.margin) {
+            return Err(fail(format!("a margin of {}", info.margin)));
+        }
+        Ok(info)
+    }
+
+    /// Writes it; before the manifest, which makes the pack complete.
+    ///
+    /// # Errors
+    /// `Io` when the file cannot be written.
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        let text =
+            serde_json::to_vec(self).map_err(|e| Error::caused(ErrorKind::Internal, "a pack's description", e))?;
+        write_atomically(&folder.join(INFO_FILE), &text)
+    }
+}
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,6 +86,29 @@ pub enum Status {
     Unreadable,
     /// Nearly the same picture is already in the pack.
     Duplicate,
+}
+
+/// How far before the first pixel of a crop (down, across) a unit of 16 px of its JPEG file begins; written as `5 10`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Blocks(pub [u8; 2]);
+
+impl From<Blocks> for String {
+    fn from(Blocks([down, across]): Blocks) -> String {
+        format!("{down} {across}")
+    }
+}
+
+impl TryFrom<String> for Blocks {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        let parts: Vec<u8> = text.split(' ').filter_map(|part| part.parse().ok()).filter(|part| *part < 16).collect();
+        match parts[..] {
+            [down, across] => Ok(Blocks([down, across])),
+            _ => Err(Error::new(ErrorKind::BadData, format!("expected two numbers below 16, found {text}"))),
+        }
+    }
 }
 
 /// One line of the manifest: the row of the table and what became of it.
@@ -72,10 +149,19 @@ pub struct Entry {
     /// Chroma subsampling of the original file, as `4:2:0`; empty where it is no JPEG.
     #[serde(default)]
     pub chroma: String,
+    /// Where the blocks of the original file lie in the crop; absent where it is no JPEG or the crop was shrunk.
+    #[serde(default)]
+    pub blocks: Option<Blocks>,
     /// Estimated JPEG quality of the original file, where it is a JPEG.
     pub jpeg_quality: Option<u8>,
     /// Bytes of the original file.
     pub file_bytes: u64,
+    /// As in the table: the kind of pictures that the source has.
+    #[serde(default)]
+    pub set: String,
+    /// The points of the face in the crop, where they were looked for; none in packs of format 1.
+    #[serde(default)]
+    pub points: Option<Landmarks>,
     /// Perceptual hash of the crop (difference hash, 64 bits, hexadecimal); empty when there is none.
     pub dhash: String,
 }
@@ -100,10 +186,23 @@ impl Entry {
             picture_height: 0,
             picture_width: 0,
             chroma: String::new(),
+            blocks: None,
             jpeg_quality: None,
             file_bytes: 0,
+            set: row.set.clone(),
+            points: None,
             dhash: String::new(),
         }
+    }
+
+    /// Where the face lies in the crop.
+    pub fn place(&self) -> Place<'_> {
+        // A picture that was taken whole counts as all face, though few are cut that tightly.
+        let margin = match self.crop {
+            table::Crop::Whole => CROP_MARGIN,
+            table::Crop::Find => self.square_px as f32 / self.face_px.max(1) as f32,
+        };
+        Place { points: self.points.as_ref(), margin }
     }
 
     /// What made a fake: its generator, or its source where the table names none.
@@ -120,6 +219,7 @@ impl Entry {
 /// A complete pack, open for reading from any thread.
 #[derive(Debug)]
 pub struct Pack {
+    info: PackInfo,
     entries: Vec<Entry>,
     crops: Mutex<File>,
 }
@@ -146,7 +246,28 @@ impl Pack {
                 return Err(Error::new(ErrorKind::BadData, message));
             }
         }
-        Ok(Pack { entries, crops: Mutex::new(crops) })
+        Ok(Pack { info: PackInfo::read(folder)?, entries, crops: Mutex::new(crops) })
+    }
+
+    /// What holds for all crops.
+    pub fn info(&self) -> &PackInfo {
+        &self.info
+    }
+
+    /// How much of an entry's crop a crop of `margin` sides of the face's box takes up; 1 for pictures that were taken whole.
+    pub fn share(&self, entry: &Entry, margin: f32) -> f32 {
+        match entry.crop {
+            table::Crop::Whole => 1.0,
+            table::Crop::Find => margin / self.info.margin,
+        }
+    }
+
+    /// The crop of a packed entry with another margin: its middle, or continued by its mirror image.
+    ///
+    /// # Errors
+    /// As [`Pack::crop`].
+    pub fn crop_at(&self, entry: &Entry, margin: f32) -> Result<Rgb8> {
+        Ok(pixels::middle(&self.crop(entry)?, self.share(entry, margin)))
     }
 
     /// All rows, those without a crop included.

@@ -253,10 +253,15 @@ pub fn flipped(picture: &Rgb8) -> Rgb8 {
 /// The picture seen through `source`, which maps a place of the result (y, x in pixels) to one of the input; bilinear,
 /// reflected at the border.
 pub fn warped(picture: &Rgb8, source: impl Fn(f32, f32) -> (f32, f32)) -> Rgb8 {
-    let mut out = picture.clone();
+    warped_to(picture, picture.height, picture.width, source)
+}
+
+/// [`warped`] to another size.
+pub fn warped_to(picture: &Rgb8, to_height: usize, to_width: usize, source: impl Fn(f32, f32) -> (f32, f32)) -> Rgb8 {
+    let mut out = Rgb8 { height: to_height, width: to_width, data: vec![0; to_height * to_width * 3] };
     let (height, width) = (picture.height, picture.width);
-    for row in 0..height {
-        for column in 0..width {
+    for row in 0..to_height {
+        for column in 0..to_width {
             let (y, x) = source(row as f32, column as f32);
             let (top, left) = (y.floor(), x.floor());
             let (down, right) = (y - top, x - left);
@@ -266,11 +271,31 @@ pub fn warped(picture: &Rgb8, source: impl Fn(f32, f32) -> (f32, f32)) -> Rgb8 {
                 let at = |r: usize, c: usize| f32::from(picture.data[(rows[r] * width + columns[c]) * 3 + channel]);
                 let upper = at(0, 0) * (1.0 - right) + at(0, 1) * right;
                 let lower = at(1, 0) * (1.0 - right) + at(1, 1) * right;
-                out.data[(row * width + column) * 3 + channel] = to_byte(upper * (1.0 - down) + lower * down);
+                out.data[(row * to_width + column) * 3 + channel] = to_byte(upper * (1.0 - down) + lower * down);
             }
         }
     }
     out
+}
+
+/// The middle of a picture, `share` of its sides; above 1 the picture is continued by its mirror image.
+pub fn middle(picture: &Rgb8, share: f32) -> Rgb8 {
+    let side = |length: usize| ((length as f32 * share).round() as usize).max(1);
+    let (height, width) = (side(picture.height), side(picture.width));
+    if (height, width) == (picture.height, picture.width) {
+        return picture.clone();
+    }
+    let first = |part: usize, length: usize| (length as isize - part as isize).div_euclid(2);
+    let (top, left) = (first(height, picture.height), first(width, picture.width));
+    let mut data = Vec::with_capacity(height * width * 3);
+    for row in 0..height as isize {
+        let from = reflect(top + row, picture.height) * picture.width;
+        for column in 0..width as isize {
+            let start = (from + reflect(left + column, picture.width)) * 3;
+            data.extend_from_slice(&picture.data[start..start + 3]);
+        }
+    }
+    Rgb8 { height, width, data }
 }
 
 /// The part of a picture inside the given borders.
@@ -354,6 +379,17 @@ mod tests {
         let small = shrink_to(&picture, 20, Kernel::Lanczos3).unwrap();
         assert_eq!((small.height, small.width), (20, 10));
         assert!(shrink_to(&picture, 100, Kernel::Box).unwrap() == picture);
+    }
+
+    #[test]
+    fn the_middle_is_cut_and_continued_by_a_mirror() {
+        let picture = ramp(8, 8);
+        assert!(middle(&picture, 1.0) == picture);
+        let half = middle(&picture, 0.5);
+        assert_eq!((half.height, half.width), (4, 4));
+        assert_eq!(half.pixel(0, 0), picture.pixel(2, 2));
+        let wide = middle(&picture, 1.5);
+        assert_eq!((wide.pixel(2, 2), wide.pixel(1, 3)), (picture.pixel(0, 0), picture.pixel(0, 1)));
     }
 
     #[test]

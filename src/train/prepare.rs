@@ -9,14 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
+use super::landmarks::LandmarkNet;
 use super::layout::Dataset;
-use super::pack::{self, CROPS_FILE, Entry, MANIFEST_FILE, Status, read_manifest};
+use super::pack::{self, Blocks, CROPS_FILE, Entry, MANIFEST_FILE, PackInfo, Status, read_manifest};
 use super::pixels::{self, Kernel};
+use super::reconstruct::block_offset;
 use super::table::{Crop, Row, Split};
 use crate::picture::crop;
-use crate::picture::face::{FaceFinder, SeetaFinder};
+use crate::picture::face::{FaceFinder, Finder};
 use crate::picture::quality;
 use crate::picture::{self, Limits, Rgb8};
+use crate::report::Bounds;
 use crate::{Error, ErrorKind, Result};
 
 /// How crops are made.
@@ -24,17 +27,28 @@ use crate::{Error, ErrorKind, Result};
 pub struct PrepareConfig {
     /// Crops larger than this are brought down to it.
     pub side_px: usize,
+    /// Side of the crops in sides of the face's box, wider than any that training draws.
+    pub margin: f32,
     /// Take every picture whole, whatever the table says: the data is already cropped.
     pub cropped: bool,
     /// Leave out rows of the test split: what is not in the pack cannot be trained on by mistake.
     pub skip_test: bool,
     /// Keep pictures that are nearly equal to another of the same source and label.
     pub keep_duplicates: bool,
+    /// Finds the points of faces; without it the pack has none, and masks are drawn.
+    pub landmarks: Option<LandmarkNet>,
 }
 
 impl Default for PrepareConfig {
     fn default() -> Self {
-        PrepareConfig { side_px: 224, cropped: false, skip_test: false, keep_duplicates: false }
+        PrepareConfig {
+            side_px: 256,
+            margin: 1.9,
+            cropped: false,
+            skip_test: false,
+            keep_duplicates: false,
+            landmarks: None,
+        }
     }
 }
 
@@ -74,14 +88,14 @@ pub fn prepare(
         let done = unfinished.entries.len();
         let chunk = &rows[done..(done + CHUNK).min(rows.len())];
         // A finder a thread: it keeps scratch memory between pictures.
-        let cut = chunk.par_iter().map_init(SeetaFinder::new, |finder, row| match finder {
+        let cut = chunk.par_iter().map_init(Finder::new, |finder, row| match finder {
             Ok(finder) => Ok(cut_row(base, row, finder, config)),
             Err(e) => Err(Error::new(ErrorKind::Internal, e.full_message())),
         });
         unfinished.append(cut.collect::<Result<Vec<_>>>()?)?;
         progress(unfinished.entries.len(), rows.len());
     }
-    unfinished.finish(folder, config.keep_duplicates)
+    unfinished.finish(folder, config)
 }
 
 fn count(entries: &[Entry]) -> Counts {
@@ -154,14 +168,15 @@ impl Unfinished {
     }
 
     /// Marks near-duplicates, then both files get their names, the manifest last.
-    fn finish(mut self, folder: &Path, keep_duplicates: bool) -> Result<Counts> {
+    fn finish(mut self, folder: &Path, config: &PrepareConfig) -> Result<Counts> {
         self.manifest.flush().map_err(|e| io(&self.manifest_path, e))?;
         self.crops.sync_all().map_err(|e| io(&self.crops_path, e))?;
-        if !keep_duplicates {
+        if !config.keep_duplicates {
             mark_duplicates(&mut self.entries, |entry| pack::read_crop(&mut self.crops, entry))?;
         }
         let crops = folder.join(CROPS_FILE);
         fs::rename(&self.crops_path, &crops).map_err(|e| io(&crops, e))?;
+        PackInfo::new(config.margin).write(folder)?;
         pack::write_manifest(folder, &self.entries)?;
         // Left over when this fails, it is merely never looked at again.
         let _ = fs::remove_file(&self.manifest_path);
@@ -220,27 +235,36 @@ fn nearly_equal(a: &Rgb8, b: &Rgb8) -> Result<bool> {
     Ok((sum / (SIDE * SIDE) as f32).sqrt() <= DUPLICATE_RMS)
 }
 
-fn cut_row(base: &Path, row: &Row, finder: &mut SeetaFinder, config: &PrepareConfig) -> (Entry, Option<Rgb8>) {
+fn cut_row(base: &Path, row: &Row, finder: &mut Finder, config: &PrepareConfig) -> (Entry, Option<Rgb8>) {
     let failed = |status| (Entry::without_crop(row, status), None);
     let Ok(bytes) = fs::read(base.join(&row.path)) else { return failed(Status::Unreadable) };
     let Ok(photo) = picture::decode(&bytes, &Limits::default()) else { return failed(Status::Unreadable) };
     let pixels = &photo.pixels;
-    let (square, face_px) = if config.cropped || row.crop == Crop::Whole {
+    let (square, face_px, first) = if config.cropped || row.crop == Crop::Whole {
         // As in `detector::prepare`: the whole square counts as the face.
         let square = crop::whole_square(pixels);
         let face_px = pixels.height.min(pixels.width) as f32;
-        (square, face_px)
+        let first = [pixels.height, pixels.width].map(|side| ((side - square.height.min(side)) / 2) as i64);
+        (square, face_px, Some(first))
     } else {
         let faces = finder.find(pixels);
         let Some(face) = faces.first() else { return failed(Status::NoFace) };
-        (crop::crop_square(pixels, &face.bounds, crop::CROP_MARGIN), face.bounds.width.max(face.bounds.height))
+        let face_px = face.bounds.width.max(face.bounds.height);
+        let first = first_pixel(&face.bounds, face_px * config.margin);
+        (face.upright_crop(pixels, config.margin), face_px, (face.quarter_turns == 0).then_some(first))
     };
     if (face_px.round() as u32) < crop::MIN_FACE_PX {
         return failed(Status::TooSmall);
     }
     // Area averaging: no ringing, and the same for every source.
     let Ok(crop) = pixels::shrink_to(&square, config.side_px, Kernel::Box) else { return failed(Status::Unreadable) };
+    let share = face_px / square.height as f32;
+    let as_it_was = crop.height == square.height && photo.jpeg_quality.is_some();
+    let first = first.filter(|_| as_it_was);
+    let points = config.landmarks.as_ref().and_then(|net| net.landmarks(&crop, share.min(1.0)).ok());
     let entry = Entry {
+        points,
+        blocks: first.map(|first| Blocks(block_offset(first))),
         side_px: crop.height,
         face_px: face_px.round() as u32,
         square_px: square.height as u32,
@@ -254,6 +278,12 @@ fn cut_row(base: &Path, row: &Row, finder: &mut SeetaFinder, config: &PrepareCon
         ..Entry::without_crop(row, Status::Packed)
     };
     (entry, Some(crop))
+}
+
+/// Where a square of `side` round the middle of `bounds` begins, (down, across); as [`crop::crop_square`] cuts it.
+fn first_pixel(bounds: &Bounds, side: f32) -> [i64; 2] {
+    let first = |start: f32, extent: f32| (f64::from(start + extent / 2.0) - f64::from(side) / 2.0).round() as i64;
+    [first(bounds.y, bounds.height), first(bounds.x, bounds.width)]
 }
 
 /// Difference hash: is each of 8x8 areas brighter than its right neighbour?

@@ -2,6 +2,7 @@
 //! the same face in the same light as its original, so what tells the two apart is the decoder's traces and nothing else: not
 //! the look of a studio portrait, which passes for a trace otherwise (market survey 7).
 
+mod align;
 mod autoencoder;
 mod taef2;
 
@@ -15,13 +16,15 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use rand::Rng;
 
+pub use align::{Alignment, block_offset};
 pub use autoencoder::{AutoEncoder, Length, Rising, learn};
 pub use taef2::Taef2;
 
+use super::detail::as_fine;
 use super::forge::{self, ForgeConfig};
 use super::pack::{self, CROPS_FILE, Entry, MANIFEST_FILE, Pack};
 use super::picture_grid::shown;
-use super::pixels::{self, Plane, reflect};
+use super::pixels::{self, reflect};
 use super::prepare::{dhash, io};
 use super::rng::{Stream, TrainRng, at, between, chance, pick};
 use super::table::{FAKE, REAL, Split};
@@ -32,9 +35,9 @@ use crate::{Error, ErrorKind, Result};
 /// Reconstructions nearer to their original than this are left out: nobody could tell them apart, a network would learn
 /// noise.
 const TOO_NEAR_DB: f64 = 45.0;
-/// Where bands of fine detail begin whose strength is made that of the original, one after the other: deviation of the blur in
-/// pixels.
-const FINE_PX: [f32; 2] = [1.0, 0.5];
+
+/// Family of reconstructions, in the manifest.
+pub const FAMILY: &str = "rebuilt";
 
 /// What makes a reconstruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,8 @@ pub struct Plan {
     pub per_source: usize,
     /// Share that is rebuilt in a soft region of the face only.
     pub partial: f32,
+    /// How near they are brought to their originals.
+    pub alignment: Alignment,
     /// How long each auto-encoder learns.
     pub length: Length,
     /// Decides every draw; how far auto-encoders get in their minutes the machine does.
@@ -127,6 +132,10 @@ impl Plan {
         check(!self.makers.is_empty(), "a maker", "none".into())?;
         check(self.per_source > 0, "at least one picture of a source", self.per_source.to_string())?;
         check((0.0..=1.0).contains(&self.partial), "a share of partial ones in 0..=1", self.partial.to_string())?;
+        let Alignment { pixels, coefficients, most, compress } = self.alignment;
+        for share in [pixels, coefficients, most, compress, pixels + coefficients] {
+            check((0.0..=1.0).contains(&share), "shares of mixed and compressed ones in 0..=1", share.to_string())?;
+        }
         check(self.length.minutes > 0.0, "more than 0 minutes", self.length.minutes.to_string())?;
         check(self.length.steps > 0, "at least one step", self.length.steps.to_string())
     }
@@ -191,6 +200,7 @@ pub fn reconstruct<B: AutodiffBackend>(
     let crops = out.join(CROPS_FILE);
     let entries = made?;
     fs::rename(&part, &crops).map_err(|e| io(&crops, e))?;
+    pack.info().write(out)?;
     pack::write_manifest(out, &entries)
 }
 
@@ -247,14 +257,14 @@ fn append<I: Backend>(
         let (maker, painter) = &painters[choice];
         let crop = pack.crop(original)?;
         let mut rebuilt = rebuild::<I>(&crop, maker.stride_px(), painter, device)?;
-        // TAEF2 keeps the strength of fine detail by itself.
-        let strength = between(rng, 0.9, 1.1);
-        if matches!(maker, Maker::Own(_)) {
-            rebuilt = as_fine(&rebuilt, &crop, strength)?;
-        }
+        rebuilt = as_fine(&rebuilt, &crop, between(rng, 0.9, 1.1))?;
         if chance(rng, plan.partial) {
-            rebuilt = forge::blend(&crop, &rebuilt, &forge::face_mask(crop.height, &ForgeConfig::default(), rng), 1.0)?;
+            let config = ForgeConfig::default();
+            let outline = original.place().outline(config.partial, rng);
+            let mask = forge::face_mask(crop.height, crop.width, &outline, &config, rng);
+            rebuilt = forge::blend(&crop, &rebuilt, &mask, 1.0)?;
         }
+        rebuilt = plan.alignment.apply(rebuilt, &crop, original, rng)?;
         let likeness = psnr(&crop, &rebuilt);
         if likeness < TOO_NEAR_DB {
             quality[choice].push(likeness);
@@ -264,6 +274,7 @@ fn append<I: Backend>(
                 label: FAKE,
                 source: maker.source(),
                 generator: maker.generator(),
+                set: FAMILY.into(),
                 offset,
                 dhash: format!("{:016x}", dhash(&rebuilt)?),
                 ..original.clone()
@@ -322,33 +333,6 @@ fn rebuild<I: Backend>(crop: &Rgb8, stride_px: usize, painter: &Painter<I>, devi
     let padded = Rgb8::new(height, width, data)?;
     let painted = shown(painter(input::batch_unit::<I>(&[padded], device)))?;
     pixels::trimmed(&painted, 0, 0, crop.height, crop.width)
-}
-
-/// `made` with the strength of its fine detail brought to `strength` times that of the original, channel by channel: a decoder
-/// of a few minutes paints softly, and a detector would learn that soft pictures are fakes.
-fn as_fine(made: &Rgb8, original: &Rgb8, strength: f32) -> Result<Rgb8> {
-    let (mut made, original) = (pixels::planes(made), pixels::planes(original));
-    for (made, original) in made.iter_mut().zip(&original) {
-        for sigma_px in FINE_PX {
-            let (soft, fine) = bands(made, sigma_px);
-            let wanted = energy(&bands(original, sigma_px).1);
-            // A flat picture has no detail that could be strengthened.
-            let gain = strength * (wanted / energy(&fine).max(1e-6)).sqrt().min(3.0);
-            *made = Plane { data: soft.data.iter().zip(&fine).map(|(s, f)| s + gain * f).collect(), ..soft };
-        }
-    }
-    pixels::from_planes(&made)
-}
-
-/// The smooth part of a plane, and what is left.
-fn bands(plane: &Plane, sigma_px: f32) -> (Plane, Vec<f32>) {
-    let soft = plane.blurred(sigma_px);
-    let fine = plane.data.iter().zip(&soft.data).map(|(all, soft)| all - soft).collect();
-    (soft, fine)
-}
-
-fn energy(values: &[f32]) -> f32 {
-    values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32
 }
 
 /// Peak signal-to-noise ratio in dB; infinite for equal pictures is cut to 99.

@@ -487,6 +487,7 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
             name: self.config.name.clone(),
             class_names: classes.names().to_vec(),
             input_px: self.config.model.input_px,
+            crop_margin: self.config.model.crop_margin,
             network: self.config.model.network.clone(),
             mte: self.config.model.mte.clone(),
             ..ModelMeta::default()
@@ -509,6 +510,12 @@ impl<'a, B: AutodiffBackend> Run<'a, B> {
 fn adopt(config: &mut TrainConfig, model: &ModelFile, watch: &mut dyn FnMut(Event)) {
     config.model.network.residual_gain = model.meta.network.residual_gain;
     config.model.network.w_spatial = model.meta.network.w_spatial;
+    if config.model.crop_margin != model.meta.crop_margin {
+        let (found, used) = (model.meta.crop_margin, config.model.crop_margin);
+        watch(Event::Notice(format!(
+            "the start model was trained with a crop margin of {found}, this run uses {used}"
+        )));
+    }
     if config.model.mte != model.meta.mte {
         let (found, used) = (&model.meta.mte, &config.model.mte);
         watch(Event::Notice(format!("the start model was trained with {found:?}, this run uses {used:?}")));

@@ -72,10 +72,24 @@ impl Sampler {
         }
         let mut notices = Vec::new();
         let [reals, fakes] = by_source;
-        let (reals, mut real_shares) = shares(reals, &config.reals, "real", &mut notices)?;
+        let family = |index: usize| entries[index].set.as_str();
+        for missing in config.families.keys().filter(|name| {
+            !reals.values().chain(fakes.values()).any(|members| members.first().is_some_and(|i| family(*i) == *name))
+        }) {
+            notices.push(format!(
+                "no pictures of the family {missing} in the training data, its share goes to the others"
+            ));
+        }
+        let mut share = |sources: BTreeMap<&str, Vec<usize>>, wanted: &BTreeMap<String, f64>, class: &str| {
+            if config.families.is_empty() {
+                return shares(sources, wanted, class, &mut notices);
+            }
+            let wanted = by_family(&sources, &config.families, family);
+            shares(sources, &wanted, class, &mut notices)
+        };
+        let (reals, mut real_shares) = share(reals, &config.reals, "real")?;
         let made = config.self_blended + config.up_sampled;
-        let (fakes, fake_shares) =
-            if made < 1.0 { shares(fakes, &config.fakes, "fake", &mut notices)? } else { Default::default() };
+        let (fakes, fake_shares) = if made < 1.0 { share(fakes, &config.fakes, "fake")? } else { Default::default() };
         let mut twins = HashMap::new();
         // How often each real picture will be drawn as a twin: those draws count towards its source's share.
         let mut twin_shares: HashMap<&str, f64> = HashMap::new();
@@ -135,7 +149,7 @@ impl Sampler {
 }
 
 /// The path of the picture that a fake of `grnet reconstruct` was made from; nothing for others.
-fn rebuilt_from(entry: &Entry) -> Option<&str> {
+pub(super) fn rebuilt_from(entry: &Entry) -> Option<&str> {
     entry.path.strip_prefix(&entry.source)?.strip_prefix('/')
 }
 
@@ -144,6 +158,23 @@ fn originals(entries: &[Entry], fake: usize, group: &[usize]) -> Vec<usize> {
     let path = rebuilt_from(&entries[fake]);
     let own: Vec<usize> = group.iter().filter(|real| Some(entries[**real].path.as_str()) == path).copied().collect();
     if own.is_empty() { group.to_vec() } else { own }
+}
+
+/// Shares of sources from those of their families: within one, a source weighs the square root of its pictures.
+fn by_family<'e>(
+    sources: &BTreeMap<&str, Vec<usize>>,
+    families: &BTreeMap<String, f64>,
+    family: impl Fn(usize) -> &'e str,
+) -> BTreeMap<String, f64> {
+    let weight = |members: &[usize]| (members.len() as f64).sqrt();
+    let of = |members: &[usize]| members.first().map_or("", |index| family(*index));
+    let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
+    sources.values().for_each(|members| *totals.entry(of(members)).or_default() += weight(members));
+    let share = |members: &[usize]| {
+        let family = of(members);
+        families.get(family).map_or(0.0, |share| share * weight(members) / totals[family])
+    };
+    sources.iter().map(|(source, members)| (source.to_string(), share(members))).collect()
 }
 
 /// Sources with their members and shares (summing to one).
@@ -201,7 +232,7 @@ mod tests {
             fakes: [("swap".into(), 0.5), ("gan".into(), 0.5)].into(),
             self_blended: 0.2,
             up_sampled: 0.1,
-            leave_out: vec![],
+            ..SamplingConfig::default()
         }
     }
 
@@ -231,6 +262,49 @@ mod tests {
         {
             let found = counts[name] as f64 / 8000.0;
             assert!((found - share).abs() < 0.05, "{name}: {found} for {share}");
+        }
+    }
+
+    #[test]
+    fn families_keep_their_shares_and_sources_weigh_by_the_root_of_their_pictures() {
+        let mut entries = entries();
+        for (index, entry) in entries.iter_mut().enumerate() {
+            let family = match entry.source.as_str() {
+                "video" | "photo" => "people",
+                other => other,
+            };
+            entry.set = family.into();
+            // A quarter of the photos become a family of their own; a ninth of the others another source.
+            if entry.source == "photo" && index % 4 == 0 {
+                (entry.source, entry.set) = ("studio".into(), "studio".into());
+            } else if entry.source == "photo" {
+                entry.source = "album".into();
+            }
+        }
+        let families = [("people", 0.6), ("studio", 0.4), ("gan", 1.0), ("nowhere", 0.3)];
+        let config = SamplingConfig {
+            families: families.map(|(name, share)| (name.to_string(), share)).into(),
+            self_blended: 1.0,
+            ..SamplingConfig::default()
+        };
+        let sampler = Sampler::new(&entries, &config).unwrap();
+        assert!(sampler.notices.iter().any(|notice| notice.contains("nowhere")), "{:?}", sampler.notices);
+        let count = |source: &str| {
+            let train = entries.iter().filter(|e| e.source == source && e.split == Split::Train);
+            train.count() as f64
+        };
+        let mut drawn: HashMap<&str, f64> = HashMap::new();
+        for slot in 0..8000 {
+            *drawn.entry(&entries[sampler.pair(1, 0, slot).real].source).or_default() += 1.0 / 8000.0;
+        }
+        let roots = count("video").sqrt() + count("album").sqrt();
+        let wanted = [
+            ("studio", 0.4),
+            ("video", 0.6 * count("video").sqrt() / roots),
+            ("album", 0.6 * count("album").sqrt() / roots),
+        ];
+        for (source, share) in wanted {
+            assert!((drawn[source] - share).abs() < 0.02, "{source}: {} for {share}", drawn[source]);
         }
     }
 

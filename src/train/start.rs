@@ -5,7 +5,7 @@ use crate::model::{ModelFile, Tensors};
 use crate::{Error, ErrorKind, Result};
 
 /// Weights that a run starts from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Start {
     /// A torchvision ResNet-18, for both trunks; the rest of the network is fresh.
     Trunk(Tensors),

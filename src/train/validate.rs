@@ -79,12 +79,14 @@ pub struct ValidationSet {
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Validation {
-    /// The figure that decides: the mean AUC over sources in the worst tier.
+    /// The figure that decides: the mean AUC over families (over sources where the data name none) in the worst tier.
     pub worst_tier: f64,
     /// The lowest AUC of any source in any tier.
     pub worst_source: f64,
-    /// Mean AUC over sources, by tier.
+    /// That mean, by tier.
     pub tiers: BTreeMap<String, f64>,
+    /// Mean AUC over a family's sources, by tier and family; empty where the data name none.
+    pub families: BTreeMap<String, BTreeMap<String, f64>>,
     /// AUC by tier and source.
     pub sources: BTreeMap<String, BTreeMap<String, f64>>,
     /// As `worst_tier`, for the spatial stream's own head.
@@ -108,6 +110,14 @@ impl ValidationSet {
                 by_source.entry((entry.label, &entry.source)).or_default().push(index);
             }
         }
+        if config.validate.unseen {
+            let learnt = |e: &&Entry| e.packed() && e.split == Split::Train && !config.sampling.leaves_out(e);
+            let learnt: BTreeSet<&str> = entries.iter().filter(learnt).map(|e| e.source.as_str()).collect();
+            let unseen = |label: i8| by_source.keys().any(|(own, source)| *own == label && !learnt.contains(source));
+            if unseen(REAL) && unseen(FAKE) {
+                by_source.retain(|(_, source), _| !learnt.contains(source));
+            }
+        }
         for label in [REAL, FAKE] {
             if !by_source.keys().any(|(found, _)| *found == label) {
                 let message = format!("expected validation pictures with label {label}, found none");
@@ -119,15 +129,8 @@ impl ValidationSet {
         let tiers = config.validate.tiers.clone();
         let samples: Vec<Sample> =
             tiers.iter().flat_map(|tier| drawn.iter().map(|entry| Sample { entry: *entry, tier: *tier })).collect();
-        let side_px = config.model.input_px;
-        let crops = samples
-            .par_iter()
-            .map(|sample| {
-                let entry = &entries[sample.entry];
-                let seen = degraded_crop(&pack.crop(entry)?, entry, sample.tier, sample.entry)?;
-                crop::resize(&seen, side_px, side_px)
-            })
-            .collect::<Result<_>>()?;
+        let crops =
+            samples.par_iter().map(|sample| seen(pack, sample.entry, sample.tier, config)).collect::<Result<_>>()?;
         Ok(ValidationSet { samples, crops, tiers, opponents })
     }
 
@@ -161,7 +164,17 @@ impl ValidationSet {
                 .collect();
             self.opponents.auc_by_source(&scored)
         };
-        let mean = |by_source: &BTreeMap<String, f64>| by_source.values().sum::<f64>() / by_source.len().max(1) as f64;
+        let family_of: BTreeMap<&str, &str> = self
+            .samples
+            .iter()
+            .map(|sample| &pack.entries()[sample.entry])
+            .map(|entry| (entry.source.as_str(), entry.set.as_str()))
+            .collect();
+        let by_family = |by_source: &BTreeMap<String, f64>| by_family(by_source, |source| family_of[source]);
+        let mean = |by_source: &BTreeMap<String, f64>| {
+            let families = by_family(by_source);
+            mean(if families.is_empty() { by_source } else { &families })
+        };
         let lowest = |values: Vec<f64>| values.into_iter().fold(f64::INFINITY, f64::min);
         let worst = |part: fn(&Scores) -> f32| lowest(self.tiers.iter().map(|t| mean(&judge(*t, part))).collect());
         let sources: BTreeMap<String, BTreeMap<String, f64>> =
@@ -179,6 +192,11 @@ impl ValidationSet {
             worst_tier: worst(|s| s.fused),
             worst_source: lowest(sources.values().flat_map(|s| s.values().copied()).collect()),
             tiers: sources.iter().map(|(tier, by_source)| (tier.clone(), mean(by_source))).collect(),
+            families: sources
+                .iter()
+                .map(|(tier, by_source)| (tier.clone(), by_family(by_source)))
+                .filter(|(_, families)| !families.is_empty())
+                .collect(),
             sources,
             spatial: worst(|s| s.spatial),
             residual: worst(|s| s.residual),
@@ -187,8 +205,32 @@ impl ValidationSet {
     }
 }
 
-/// A crop as it would look had the whole picture been degraded: sides are those of the picture, scaled to the crop.
-/// What alternates goes by `index`.
+fn mean(figures: &BTreeMap<String, f64>) -> f64 {
+    figures.values().sum::<f64>() / figures.len().max(1) as f64
+}
+
+/// The mean over the sources of each family; sources without one are left out.
+fn by_family<'e>(by_source: &BTreeMap<String, f64>, family: impl Fn(&str) -> &'e str) -> BTreeMap<String, f64> {
+    let mut families: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+    for (source, auc) in by_source {
+        families.entry(family(source).into()).or_default().insert(source.clone(), *auc);
+    }
+    families.remove("");
+    families.into_iter().map(|(family, sources)| (family, mean(&sources))).collect()
+}
+
+/// What the network gets to see of an entry in a degradation: its crop as the model wants it, at the network's size.
+///
+/// # Errors
+/// `Io` when the pack cannot be read.
+pub fn seen(pack: &Pack, index: usize, tier: Tier, config: &TrainConfig) -> Result<Rgb8> {
+    let entry = &pack.entries()[index];
+    let seen = degraded_crop(&pack.crop_at(entry, config.model.crop_margin)?, entry, tier, index)?;
+    crop::resize(&seen, config.model.input_px, config.model.input_px)
+}
+
+/// A crop of an entry as it would look had the whole picture been degraded: sides are those of the picture, scaled to the
+/// crop. What alternates goes by `index`.
 ///
 /// # Errors
 /// As [`super::degrade::Plan::apply`].
@@ -197,7 +239,8 @@ pub fn degraded_crop(crop: &Rgb8, entry: &Entry, tier: Tier, index: usize) -> Re
     let mut plan = tier.plan(index % 2 == 1);
     for step in &mut plan.steps {
         if let Step::Shrink { side_px, .. } = step {
-            let scale = f64::from(entry.square_px) / f64::from(entry.picture_px.max(1));
+            let square_px = f64::from(entry.square_px) * crop.height as f64 / entry.side_px.max(1) as f64;
+            let scale = square_px / f64::from(entry.picture_px.max(1));
             *side_px = ((*side_px as f64 * scale).round() as usize).max(8);
         }
     }
@@ -266,5 +309,22 @@ impl Opponents {
             }
         }
         aucs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_of_many_sources_weighs_no_more_than_one_of_one() {
+        let sources = [("a", 0.9), ("b", 0.7), ("c", 0.6), ("lost", 0.1)].map(|(name, auc)| (name.to_string(), auc));
+        let families = by_family(&sources.into(), |source| match source {
+            "a" | "b" => "many",
+            "c" => "one",
+            _ => "",
+        });
+        assert_eq!(families.keys().collect::<Vec<_>>(), ["many", "one"]);
+        assert!((families["many"] - 0.8).abs() < 1e-12 && (mean(&families) - 0.7).abs() < 1e-12);
     }
 }

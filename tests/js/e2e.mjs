@@ -370,6 +370,8 @@ test('many photos: stopped and gone on with, sorted, chosen, saved as one file',
   await page.selectOption('#sort', 'name');
   assert.equal(await page.textContent('.tile .name >> nth=0'), 'photo-1.jpg');
   assert.equal((await report(page, 2)).file.name, 'photo-3.jpg');
+  // Its pictures for the eye are made when it is shown.
+  await page.waitForSelector('.card .evidence:not([hidden])');
   const { name, content } = await saved(page, '#keep-all');
   assert.equal(name, 'grnet-reports.json');
   assert.equal(JSON.parse(content).length, 8);
@@ -463,11 +465,11 @@ test('a software GPU is passed by for the CPU, and the page says so', async () =
 });
 
 test('a GPU that fails the self-check is replaced by the CPU, with a note', async () => {
-  // The WGSL is changed on its way to the GPU: every maximum becomes a minimum.
+  // The WGSL is changed on its way to the GPU: what has to cut negative values off cuts positive ones.
   const wrong = `{
     const { createShaderModule } = GPUDevice.prototype;
     GPUDevice.prototype.createShaderModule = function (descriptor) {
-      return createShaderModule.call(this, { ...descriptor, code: descriptor.code.replaceAll('max(', 'min(') });
+      return createShaderModule.call(this, { ...descriptor, code: descriptor.code.replace('max(value, vec4', 'min(value, vec4') });
     };
   }\n`;
   const { page, context } = await open('?backend=gpu', {}, (page) =>

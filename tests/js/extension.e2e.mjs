@@ -65,7 +65,8 @@ function withoutThreshold() {
   const changed = Buffer.concat([length, padded, bytes.subarray(end)]);
   writeFileSync(path, changed);
   const sha256 = createHash('sha256').update(changed).digest('hex');
-  writeFileSync(join(copy, 'model/grnet.json'), JSON.stringify({ file: 'grnet.safetensors', sha256, bytes: changed.length }));
+  const manifest = { file: 'grnet.safetensors', sha256, bytes: changed.length, thresholds: meta.thresholds };
+  writeFileSync(join(copy, 'model/grnet.json'), JSON.stringify(manifest));
   return copy;
 }
 
@@ -138,7 +139,7 @@ test('the button checks the profile photos of the page, and only those', async (
   assert.equal(judged('/photo/broken.jpg').reason, 'unreadable');
   assert.equal(judged('/photo/coffee.jpg').reason, 'no_face');
   assert.equal(judged('/photo/moving.gif').file.format, 'gif');
-  assert.equal(records.get('/photo/drawing.svg').state, 'refused');
+  assert.equal(records.get('/photo/drawing.svg').why, 'drawing');
   assert.equal(records.get('/photo/plain-400.jpg').state, 'blocked', 'kept on a host that was not allowed');
   assert.ok(!records.has('/photo/plain-48.jpg'), 'under 64 pixels');
   assert.ok(!records.has('/photo/gone.jpg'), 'not there');
@@ -155,7 +156,10 @@ test('the button checks the profile photos of the page, and only those', async (
   await popup.waitForFunction(() => /checked/.test(document.querySelector('#counts').textContent));
   assert.match(await popup.textContent('#blocked-text'), /One picture is kept on another host.*cdn\.example/);
   assert.match(await popup.textContent('#engine'), /CPU, WebAssembly SIMD · model \S+ [0-9a-f]{12}/);
+  const unseen = await popup.$$eval('#unseen li', (items) => items.map(({ dataset }) => dataset.why));
+  for (const why of ['small', 'shape', 'drawing', 'report no_face', 'report unreadable']) assert.ok(unseen.includes(why), `${why} in ${unseen}`);
   await popup.click('#quiet-count');
+  await popup.click('#unseen-count');
   await shoot(popup, 'popup');
   await accessible(popup);
 
@@ -385,6 +389,15 @@ test('a click on the badge opens the evidence; what a page does in its place ope
   for (const { side, mean } of painted.slice(0, 2)) assert.ok(side >= 64 && mean > 0, `side ${side}, mean ${mean}`);
   assert.ok(Math.abs(painted[0].mean - painted[1].mean) > 1, 'face and residual are two pictures');
   assert.equal(await panel.locator('#card .votes dt').count(), 2);
+  // On its own scale the hottest place is as hot as can be; on that of all faces it is as hot as it scored.
+  const heat = () =>
+    panel.$eval('canvas.heat', (canvas) => {
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      return data.reduce((most, value, i) => (i % 4 === 3 ? Math.max(most, value) : most), 0);
+    });
+  const shared = await heat();
+  await panel.selectOption('.scales select', 'own');
+  assert.ok((await heat()) >= Math.max(shared, 240), `hottest ${await heat()} of 255, ${shared} on the shared scale`);
   assert.match(await panel.textContent('#card .file'), /social\.example/);
   assert.ok(await panel.$eval('#card .photo', (photo) => photo.complete && photo.naturalWidth > 0), 'the picture is shown');
   await panel.waitForSelector('.stability:not([hidden])');
@@ -564,7 +577,7 @@ test('a hostile page learns nothing, forges nothing, and reaches no private host
   assert.equal(innerBefore(), loaded, 'no request to the private host');
   const redirected = [...records].find(([path]) => path.startsWith('/redirect/'))[1];
   assert.equal(redirected.state, 'refused', 'redirects are not followed');
-  assert.equal(records.get('/photo/plain-200.jpg?n=text&type=text/html').state, 'refused');
+  assert.equal(records.get('/photo/plain-200.jpg?n=text&type=text/html').state, 'done', 'a picture, whatever its host calls it');
   assert.equal(records.get('/photo/plain-200.jpg?n=hostile').state, 'done');
 
   // The badge shows in spite of the page's style sheet.
@@ -583,8 +596,8 @@ test('a hostile page learns nothing, forges nothing, and reaches no private host
           { to: 'background', type: 'set-site', site: 'http://*/*', on: true },
           { to: 'background', type: 'clear-cache' },
           { to: 'background', type: 'done', job: {}, outcome: { kind: 'verdict' } },
-          { to: 'background', type: 'check', page: 'x', items: Array(17).fill({ url: 'http://social.example/', asked: true }) },
-          { to: 'background', type: 'check', page: 'x', items: [{ url: 7, asked: true }] },
+          { to: 'background', type: 'check', page: 'x', items: Array(17).fill({ url: 'http://social.example/', asked: true, likely: true, others: [] }) },
+          { to: 'background', type: 'check', page: 'x', items: [{ url: 7, asked: true, likely: true, others: [] }] },
           { to: 'engine-host', type: 'enqueue', jobs: [] },
         ];
         const send = (message) => {

@@ -3,15 +3,18 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import * as addresses from '../../www/extension/content/addresses.js';
 import * as candidates from '../../www/extension/content/candidates.js';
-import { MAX_PICTURE_BYTES, fetchPicture } from '../../www/extension/lib/fetch.js';
+import { MAX_PICTURE_BYTES, beginsAsPicture, fetchPicture } from '../../www/extension/lib/fetch.js';
+import { holdTogether, readManifest } from '../../www/extension/lib/manifest.js';
 import * as messages from '../../www/extension/lib/messages.js';
 import * as policy from '../../www/extension/lib/policy.js';
 import { JobQueue, Recent } from '../../www/extension/lib/queue.js';
+import { framesNotSeen, notChecked } from '../../www/extension/lib/reasons.js';
 import { settingsFrom } from '../../www/extension/lib/settings.js';
 import { BoundedStore } from '../../www/extension/lib/store.js';
+import { GERMAN_WORDS } from '../../www/extension/lib/strings.de.js';
 import { WORDS, say } from '../../www/extension/lib/strings.js';
-import { readAutoScan } from '../../www/extension/lib/threshold.js';
 import { badgeWords, levelOf, threshold } from '../../www/extension/lib/verdict.js';
 
 const extension = fileURLToPath(new URL('../../www/extension/', import.meta.url));
@@ -119,14 +122,37 @@ test('nothing is asked of a refused address', async () => {
 test('odd answers are refused', async () => {
   const html = { headers: { 'content-type': 'text/html; charset=utf-8' } };
   const svg = { headers: { 'content-type': 'image/svg+xml' } };
-  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('<p>', html)), { code: 'refused', message: /expected a picture, found text\/html/ });
-  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('<svg/>', svg)), { code: 'refused' });
-  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('', { status: 404 })), { code: 'refused' });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('<p>', html)), { code: 'refused', why: 'type', message: /expected a picture, found text\/html/ });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('<svg/>', svg)), { code: 'refused', why: 'drawing' });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering('', { status: 404 })), { code: 'refused', why: 'status' });
   await assert.rejects(fetchPicture(PHOTO, 'cors', answering('', { status: 429 })), { code: 'busy' });
   await assert.rejects(fetchPicture(PHOTO, 'cors', answering('', { status: 503 })), { code: 'busy' });
   await assert.rejects(fetchPicture(PHOTO, 'cors', async () => Promise.reject(new TypeError('Failed to fetch'))), { code: 'unreachable' });
   const redirect = Object.defineProperty(new Response(null), 'type', { value: 'opaqueredirect' });
-  await assert.rejects(fetchPicture(PHOTO, 'cors', async () => redirect), { code: 'refused', message: /not followed/ });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', async () => redirect), { code: 'refused', why: 'redirect', message: /not followed/ });
+});
+
+test('a picture is one whatever its host calls it, and nothing else becomes one', async () => {
+  const bytes = (text) => Uint8Array.from(text, (char) => char.charCodeAt(0));
+  const pictures = ['\xff\xd8\xff\xe0rest of it', '\x89PNG\r\n\x1a\n....', 'GIF89a......', 'RIFF\0\0\0\0WEBPVP8 ', '\0\0\0\x1cftypavif'];
+  for (const text of pictures) {
+    assert.ok(beginsAsPicture(bytes(text)), text);
+    for (const type of ['text/plain', 'text/html; charset=utf-8', 'application/json', 'video/mp4']) {
+      // The first bytes may come one by one.
+      const body = new ReadableStream({
+        start(controller) {
+          for (const byte of bytes(text)) controller.enqueue(new Uint8Array([byte]));
+          controller.close();
+        },
+      });
+      const read = await fetchPicture(PHOTO, 'cors', answering(body, { headers: { 'content-type': type } }));
+      assert.deepEqual(read, bytes(text), type);
+    }
+  }
+  for (const text of ['', '<!doctype html>', '{"a":1}', 'RIFF\0\0\0\0WAVE', '\xff\xd8']) {
+    assert.ok(!beginsAsPicture(bytes(text)), text);
+    await assert.rejects(fetchPicture(PHOTO, 'cors', answering(bytes(text), { headers: { 'content-type': 'text/plain' } })), { why: 'type' });
+  }
 });
 
 test('a file without end is given up at the limit', async () => {
@@ -137,7 +163,7 @@ test('a file without end is given up at the limit', async () => {
       controller.enqueue(new Uint8Array(1 << 20));
     },
   });
-  await assert.rejects(fetchPicture(PHOTO, 'cors', answering(body, jpeg)), { code: 'refused', message: /expected at most/ });
+  await assert.rejects(fetchPicture(PHOTO, 'cors', answering(body, jpeg)), { code: 'refused', why: 'large', message: /expected at most/ });
   assert.ok(sent < MAX_PICTURE_BYTES + (4 << 20), `${sent} bytes were read`);
   const announced = { headers: { ...jpeg.headers, 'content-length': String(MAX_PICTURE_BYTES + 1) } };
   await assert.rejects(fetchPicture(PHOTO, 'cors', answering('x', announced)), { code: 'refused' });
@@ -145,29 +171,53 @@ test('a file without end is given up at the limit', async () => {
 
 // ---- Candidates ------------------------------------------------------------------------------------------------------
 
-const facts = (side, more = {}) => ({ shownWidth: side, shownHeight: side, fileWidth: side, fileHeight: side, words: '', round: false, ...more });
+const facts = (side, more = {}) => ({ shownWidth: side, shownHeight: side, fileWidth: side, fileHeight: side, names: '', label: '', around: '', round: false, ...more });
 
-test('portraits are told from ornaments', () => {
+test('portraits are told from what is no portrait by size and shape', () => {
+  const worth = (one) => candidates.worthOf(one);
   const likely = [
     facts(64),
-    facts(200, { words: 'avatar' }),
+    facts(200, { names: 'avatar' }),
     facts(48, { fileWidth: 96, fileHeight: 96 }),
-    facts(0, { shownWidth: 128, shownHeight: 170, fileWidth: 300, fileHeight: 400, words: 'profilePhoto__image' }),
+    facts(0, { shownWidth: 128, shownHeight: 170, fileWidth: 300, fileHeight: 400, names: 'profilePhoto__image' }),
     facts(120, { round: true, shownWidth: 120, shownHeight: 80 }),
     facts(128, { fileWidth: 0, fileHeight: 0 }),
+    facts(150, { shownHeight: 100, around: 'people' }),
   ];
-  const unlikely = [
-    facts(63),
-    facts(48),
-    facts(20, { fileWidth: 400, fileHeight: 400, words: 'avatar' }),
-    facts(400, { words: 'site-logo' }),
-    facts(600, { shownHeight: 120, words: 'cover-photo' }),
-    facts(800, { shownHeight: 300 }),
-    facts(100, { words: 'emoji party' }),
-    facts(300, { shownWidth: 120, fileWidth: 120 }),
-  ];
-  for (const one of likely) assert.ok(candidates.isCandidate(one), JSON.stringify(one));
-  for (const one of unlikely) assert.ok(!candidates.isCandidate(one), JSON.stringify(one));
+  for (const one of likely) assert.equal(worth(one), 'likely', JSON.stringify(one));
+  assert.equal(worth(facts(63)), 'small');
+  assert.equal(worth(facts(48)), 'small');
+  assert.equal(worth(facts(300, { shownWidth: 120, fileWidth: 120 })), 'shape');
+  assert.equal(worth(facts(800, { shownHeight: 300 })), 'shape');
+  assert.equal(worth(facts(600, { shownHeight: 120, names: 'cover-photo' })), 'shape');
+  assert.equal(worth(facts(20, { fileWidth: 400, fileHeight: 400, names: 'avatar' })), 'tiny');
+  assert.equal(worth(facts(NaN)), 'tiny');
+});
+
+test('words are whole words, in context, and only set a portrait behind others', () => {
+  const worth = (more) => candidates.worthOf(facts(200, more));
+  for (const more of [
+    { label: 'Product Manager' },
+    { label: 'Psicologo' },
+    { label: 'psicólogo clínico' },
+    { names: 'psicologo' },
+    { label: 'Silicon Valley' },
+    { label: 'Icon designer at Acme' },
+    { label: 'Flag football coach' },
+    { label: 'Head of Ads and Badges programme' },
+    { names: 'discover' },
+    { names: 'iconic mapped uploads' },
+    { around: '/ads/banners/' },
+    { names: 'icon', around: 'member' },
+    { names: 'badge', round: true },
+    { names: 'cover', label: 'Photo of Ana' },
+  ]) {
+    assert.equal(worth(more), 'likely', JSON.stringify(more));
+  }
+  for (const more of [{ names: 'site-logo' }, { names: 'siteLogo' }, { label: 'Acme logo' }, { label: 'Flag of Peru' }, { names: 'emoji party' }]) {
+    assert.equal(worth(more), 'maybe', JSON.stringify(more));
+  }
+  assert.deepEqual(candidates.wordsIn('profilePhoto_large psicólogo 3x ÄrzteTeam'), ['profile', 'photo', 'large', 'psicólogo', 'x', 'ärzte', 'team']);
 });
 
 test('nearest to the viewport first, then nearest to its middle', () => {
@@ -179,37 +229,59 @@ test('nearest to the viewport first, then nearest to its middle', () => {
 });
 
 test('sources are known by their scheme', () => {
-  assert.equal(candidates.sourceKind('https://a.example/b'), 'fetch');
-  assert.equal(candidates.sourceKind('blob:https://a.example/1-2'), 'page');
-  assert.equal(candidates.sourceKind('data:image/png;base64,AA=='), 'page');
-  for (const source of ['data:image/svg+xml,<svg/>', 'data:text/html,x', 'file:///a.jpg', 'chrome-extension://a/b', '']) {
-    assert.equal(candidates.sourceKind(source), null, source);
-  }
+  const kind = addresses.sourceKind;
+  assert.equal(kind('https://a.example/b'), 'fetch');
+  assert.equal(kind('blob:https://a.example/1-2'), 'page');
+  for (const type of ['image/png', 'text/plain', 'application/octet-stream', '']) assert.equal(kind(`data:${type};base64,AA==`), 'page');
+  assert.equal(kind('data:image/svg+xml,<svg/>'), 'drawing');
+  for (const source of ['file:///a.jpg', 'chrome-extension://a/b', 'about:blank', '']) assert.equal(kind(source), 'scheme', source);
 });
 
-test('the address in a computed background', () => {
-  assert.equal(candidates.backgroundSource('url("https://a.example/b(1).jpg")'), 'https://a.example/b(1).jpg');
-  assert.equal(candidates.backgroundSource("linear-gradient(red, blue), url('a\\'b.png')"), "a'b.png");
-  assert.equal(candidates.backgroundSource('image-set(url("a.png") 1dppx, url("b.png") 2dppx)'), 'a.png');
-  assert.equal(candidates.backgroundSource('url(plain.png)'), 'plain.png');
-  assert.equal(candidates.backgroundSource('none'), '');
+test('the addresses in a computed background, layer by layer', () => {
+  const found = addresses.styleAddresses;
+  assert.deepEqual(found('url("https://a.example/b(1).jpg")'), [['https://a.example/b(1).jpg']]);
+  assert.deepEqual(found("linear-gradient(red, blue), url('a\\'b.png')"), [["a'b.png"]]);
+  assert.deepEqual(found('image-set(url("a.avif") 1dppx type("image/avif"), url("b.png") 2dppx)'), [['a.avif', 'b.png']]);
+  assert.deepEqual(found('url(plain.png), URL( spaced.png )'), [['plain.png'], ['spaced.png']]);
+  assert.deepEqual(found('"url(told.png)" url("real.png") / "alt, url(no.png)"'), [['real.png']]);
+  for (const value of ['none', '', 'url()', 'url("', '"', '((((', 'linear-gradient(red, blue)']) assert.deepEqual(found(value), [], value);
+  assert.deepEqual(found('url("open.png'), [['open.png']]);
+  // Long ones take no longer than reading them.
+  const long = `url("data:image/png;base64,${'A'.repeat(5_000_000)}")`;
+  assert.equal(found(long)[0][0].length, 5_000_022);
+  assert.equal(found(`url("${'\\"'.repeat(200_000)}")`)[0][0].length, 200_000);
+});
+
+test('the addresses of a srcset, and other forms of a picture, best first', () => {
+  assert.deepEqual(addresses.srcsetAddresses('a.jpg 1x, b.jpg 2x'), ['a.jpg', 'b.jpg']);
+  assert.deepEqual(addresses.srcsetAddresses(' a,b.jpg?x=1,2 100w,\n c.png 200w , d'), ['a,b.jpg?x=1,2', 'c.png', 'd']);
+  for (const odd of ['', ' ', ',', ', , ,']) assert.deepEqual(addresses.srcsetAddresses(odd), [], odd);
+  const form = (address, type = '') => ({ address, type });
+  const ranked = addresses.readableForms([form('a.avif'), form('b', 'image/webp'), form('c.jpg'), form('c.jpg'), form('d'), form('e', 'image/jxl'), form('f.png?x')]);
+  assert.deepEqual(ranked, ['c.jpg', 'f.png?x', 'b', 'd']);
 });
 
 test('the bytes of data: addresses', () => {
-  const decoded = (source) => Buffer.from(candidates.dataBase64(source), 'base64');
+  const decoded = (source) => Buffer.from(addresses.dataBase64(source), 'base64');
   assert.deepEqual([...decoded('data:image/png;base64,AAEC')], [0, 1, 2]);
   assert.deepEqual([...decoded('data:image/png;base64,AA%45C')], [0, 1, 2]);
+  assert.deepEqual([...decoded('data:image/png; BASE64 ,AAEC')], [0, 1, 2]);
   assert.deepEqual([...decoded('data:image/gif,GIF%00%ff')], [0x47, 0x49, 0x46, 0, 255]);
+  for (const odd of ['data:,%', 'data:,%zz', 'data:,\u{1f600}', 'data:']) addresses.dataBase64(odd); // throws nothing
 });
 
 // ---- Messages --------------------------------------------------------------------------------------------------------
 
 test('a content script may say what it has to say, and nothing else', () => {
   const base = { to: 'background', page: 'abc' };
-  const item = { url: PHOTO, asked: false };
+  const item = { url: PHOTO, asked: false, likely: true, others: [] };
+  const tally = { waiting: 1, scanning: true, unseen: { small: 3 }, frames: { count: 1, sites: ['https://b.example'] }, isInner: false };
   const good = [
-    { ...base, type: 'hello' },
-    { ...base, type: 'check', items: [item] },
+    { ...base, type: 'hello', since: 1.5 },
+    { ...base, type: 'gone' },
+    { ...base, type: 'frames' },
+    { ...base, type: 'tally', tally },
+    { ...base, type: 'check', items: [item, { ...item, others: [PHOTO, PHOTO] }] },
     { ...base, type: 'open', url: 'page:3' },
   ];
   const bad = [
@@ -217,12 +289,21 @@ test('a content script may say what it has to say, and nothing else', () => {
     'hello',
     {},
     { type: 'hello' },
-    { ...base, type: 'hello', page: 'x'.repeat(41) },
+    { ...base, type: 'hello' },
+    { ...base, type: 'hello', since: 1, page: 'x'.repeat(41) },
     { ...base, type: 'check' },
     { ...base, type: 'check', items: [{ url: PHOTO }] },
-    { ...base, type: 'check', items: [{ url: 'x'.repeat(5000), asked: true }] },
+    { ...base, type: 'check', items: [{ ...item, others: [PHOTO, PHOTO, PHOTO] }] },
+    { ...base, type: 'check', items: [{ ...item, others: [7] }] },
+    { ...base, type: 'check', items: [{ ...item, url: 'x'.repeat(5000) }] },
     { ...base, type: 'check', items: [null] },
     { ...base, type: 'check', items: Array(messages.MAX_ITEMS + 1).fill(item) },
+    { ...base, type: 'tally' },
+    { ...base, type: 'tally', tally: { ...tally, waiting: -1 } },
+    { ...base, type: 'tally', tally: { ...tally, unseen: null } },
+    { ...base, type: 'tally', tally: { ...tally, unseen: { small: 'many' } } },
+    { ...base, type: 'tally', tally: { ...tally, frames: { count: 1, sites: ['javascript:1'] } } },
+    { ...base, type: 'tally', tally: { ...tally, frames: { count: 1, sites: ['https://'] } } },
     { ...base, type: 'open' },
     { ...base, type: 'set-site', site: 'http://*/*', on: true },
     { ...base, type: 'done' },
@@ -237,7 +318,11 @@ test('pages of the extension and the engine have their own words', () => {
   assert.ok(!messages.isFromExtensionPage({ to: 'background', type: 'set-site', site: 'https://a.example/*' }));
   assert.ok(!messages.isFromExtensionPage({ to: 'background', type: 'check-page', tabId: '7' }));
   assert.ok(!messages.isFromExtensionPage({ to: 'background', type: 'done' }));
-  assert.ok(messages.isFromEngine({ to: 'background', type: 'done' }));
+  assert.ok(messages.isFromEngine({ to: 'background', type: 'done', job: { url: PHOTO }, outcome: { kind: 'failed' } }));
+  assert.ok(messages.isFromEngine({ to: 'background', type: 'lookup', key: 'a/b' }));
+  assert.ok(!messages.isFromEngine({ to: 'background', type: 'done' }));
+  assert.ok(!messages.isFromEngine({ to: 'background', type: 'done', job: { url: PHOTO } }));
+  assert.ok(!messages.isFromEngine({ to: 'background', type: 'lookup' }));
   assert.ok(!messages.isFromEngine({ to: 'background', type: 'check' }));
 });
 
@@ -249,8 +334,16 @@ test('who speaks is told by the browser’s facts alone', () => {
   assert.equal(kind({ id: 'me', url: own.engine }), 'engine');
   assert.equal(kind({ id: 'other', url: 'https://a.example/', tab: {} }), null);
   assert.equal(kind({ id: 'me', url: 'https://a.example/' }), null, 'a page without a tab');
+  for (const url of ['about:srcdoc', 'about:blank', 'blob:https://a.example/1']) assert.equal(kind({ id: 'me', url, tab: {} }), 'content', url);
+  for (const url of ['chrome://settings/', 'chrome-extension://other/a.html']) assert.equal(kind({ id: 'me', url, tab: {} }), null, url);
   assert.equal(kind({ id: 'me', url: 'https://a.example/chrome-extension://me/', tab: {} }), 'content');
   assert.equal(kind({}), null);
+});
+
+test('a frame that a page wrote itself belongs to the page’s site', () => {
+  assert.equal(messages.siteOf({ url: 'https://a.example/b', origin: 'https://a.example' }), 'https://a.example/b');
+  assert.equal(messages.siteOf({ url: 'about:srcdoc', origin: 'https://a.example' }), 'https://a.example');
+  for (const sender of [{}, { url: 'about:srcdoc', origin: 'null' }, { url: 'data:text/html,x' }, { url: 'https://' }]) assert.equal(messages.siteOf(sender), '');
 });
 
 test('bytes survive packing', () => {
@@ -365,34 +458,67 @@ test('only the scan threshold raises a flag, and the user can but raise it', () 
   assert.match(badgeWords(report('likely_fake', 0.99), 0.93).title, /no proof/);
 });
 
-/** A model file's beginning, in pieces of `step` bytes. */
-function modelStream(header, step = 5, length = undefined) {
-  const text = Buffer.from(header);
-  const start = Buffer.alloc(8);
-  start.writeBigUInt64LE(BigInt(length ?? text.length));
-  const bytes = Buffer.concat([start, text, Buffer.alloc(64)]);
-  let at = 0;
-  return new ReadableStream({
-    pull(controller) {
-      if (at >= bytes.length) return controller.close();
-      controller.enqueue(new Uint8Array(bytes.subarray(at, (at += step))));
-    },
-  });
-}
+const MANIFEST_URL = new URL('https://a.example/model/grnet.json');
+const MANIFEST = { file: 'a', sha256: '0'.repeat(64), bytes: 1, thresholds: { no_signs: 0.2, likely_fake: 0.6, auto_scan: 0.93 } };
+const manifestOf = (content, init) => readManifest(MANIFEST_URL, answering(typeof content === 'string' ? content : JSON.stringify(content), init));
 
-test('the scan threshold comes from the model file', async () => {
-  const header = (auto_scan) => JSON.stringify({ __metadata__: { grnet: JSON.stringify({ thresholds: { auto_scan } }) } });
-  assert.equal(await readAutoScan(modelStream(header(0.93))), 0.93);
-  assert.equal(await readAutoScan(modelStream(header(0.93), 100_000)), 0.93);
-  await assert.rejects(readAutoScan(modelStream(header(1.5))), { code: 'bad_weights' });
-  await assert.rejects(readAutoScan(modelStream(header('x'))), { code: 'bad_weights' });
-  await assert.rejects(readAutoScan(modelStream('{}', 5, 1e6)), { code: 'bad_weights', message: /found the end/ });
-  await assert.rejects(readAutoScan(modelStream('{}', 5, 1e9)), { code: 'bad_weights', message: /at most/ });
+test('the scan threshold comes from the manifest, which must be whole', async () => {
+  assert.deepEqual(await manifestOf(MANIFEST), { id: MANIFEST.sha256, thresholds: MANIFEST.thresholds });
+  await assert.rejects(manifestOf(MANIFEST, { status: 404 }), { code: 'io', message: /found 404/ });
+  await assert.rejects(manifestOf('<html>'), { code: 'bad_weights' });
+  await assert.rejects(manifestOf({ ...MANIFEST, sha256: 'x' }), { code: 'bad_weights', message: /SHA-256/ });
+  const thresholds = (changed) => manifestOf({ ...MANIFEST, thresholds: changed });
+  for (const changed of [undefined, {}, { ...MANIFEST.thresholds, auto_scan: 1.5 }, { ...MANIFEST.thresholds, auto_scan: 0.1 }, { ...MANIFEST.thresholds, no_signs: null }]) {
+    await assert.rejects(thresholds(changed), { code: 'bad_weights', message: /rising thresholds/ }, JSON.stringify(changed));
+  }
 });
 
-test('the shipped model has a scan threshold above one half', async () => {
+test('a loaded model that its manifest does not describe is not used', () => {
+  const manifest = { id: MANIFEST.sha256, thresholds: MANIFEST.thresholds };
+  const loaded = { model: { id: MANIFEST.sha256 }, thresholds: MANIFEST.thresholds };
+  holdTogether(manifest, loaded);
+  assert.throws(() => holdTogether(manifest, { ...loaded, model: { id: 'other' } }), { code: 'bad_weights' });
+  const other = { ...MANIFEST.thresholds, auto_scan: 0.92 };
+  assert.throws(() => holdTogether(manifest, { ...loaded, thresholds: other }), { code: 'bad_weights', message: /auto_scan/ });
+});
+
+test('the shipped manifest has the thresholds of the shipped model, the one for scans above one half', async () => {
   const bytes = readFileSync(new URL('../../weights/grnet.safetensors', import.meta.url));
-  assert.ok((await readAutoScan(new Blob([bytes]).stream())) > 0.5);
+  const header = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE(0))).toString());
+  const { thresholds } = JSON.parse(header.__metadata__.grnet);
+  const shipped = await manifestOf(readFileSync(new URL('../../weights/grnet.json', import.meta.url), 'utf8'));
+  assert.deepEqual(shipped.thresholds, thresholds);
+  assert.ok(thresholds.auto_scan > 0.5);
+});
+
+// ---- What was not checked --------------------------------------------------------------------------------------------
+
+const frame = (tally, site = 'https://a.example') => ({ page: 'p', site, tally: tally && { waiting: 0, scanning: true, unseen: {}, frames: { count: 0, sites: [] }, isInner: false, ...tally } });
+
+test('every reason has its count and its sentence', () => {
+  const records = [
+    { why: 'status', report: null },
+    { why: 'status', report: null },
+    { why: 'new_reason', report: null },
+    { why: '', report: { band: 'not_assessed', reason: 'no_face' } },
+    { why: '', report: { band: 'no_signs_found', reason: null } },
+  ];
+  const found = notChecked(records, [frame({ unseen: { small: 3, element: 1 } }), frame({ unseen: { small: 2 }, isInner: true }), frame(null)]);
+  const counts = Object.fromEntries(found.map(({ why, count }) => [why, count]));
+  assert.deepEqual(counts, { small: 5, status: 2, element: 1, failed: 1, 'report no_face': 1 });
+  assert.equal(found[0].why, 'small');
+  for (const { words } of found) assert.match(words, /\w{4}/);
+  assert.deepEqual(notChecked([], []), []);
+});
+
+test('frames into which no script came are told with their sites', () => {
+  const top = frame({ frames: { count: 3, sites: ['https://b.example', 'https://c.example'] } });
+  assert.deepEqual(framesNotSeen([top]), { count: 3, sites: ['https://b.example', 'https://c.example'] });
+  const inside = frame({ isInner: true }, 'https://b.example');
+  assert.deepEqual(framesNotSeen([top, inside]), { count: 2, sites: ['https://c.example'] });
+  assert.deepEqual(framesNotSeen([frame({ frames: { count: 1, sites: [] } }), inside]), { count: 0, sites: [] });
+  const [{ words }] = notChecked([], [top]);
+  assert.match(words, /b\.example, c\.example/);
 });
 
 // ---- Words, manifests, rules -----------------------------------------------------------------------------------------
@@ -400,12 +526,18 @@ test('the shipped model has a scan threshold above one half', async () => {
 const files = readdirSync(extension, { recursive: true }).filter((name) => /\.(js|html)$/.test(name));
 
 test('every word is used, every used word is there', () => {
-  const code = files.filter((name) => name !== 'lib/strings.js').map(read).join('\n');
+  const code = files.filter((name) => !/strings(\.de)?\.js$/.test(name)).map(read).join('\n');
   for (const key of Object.keys(WORDS)) assert.match(code, new RegExp(`['"]${key}['"]`), `${key} is used nowhere`);
   const used = [...code.matchAll(/data-say="(\w+)"|\bsay\('(\w+)'/g)].map(([, a, b]) => a ?? b);
   assert.ok(used.length > 20);
   for (const key of used) assert.ok(key in WORDS, `${key} is missing`);
   assert.equal(say('popupQuiet', { count: 3 }), 'Not flagged: 3');
+});
+
+test('German has every word, with the same values to put in', () => {
+  const marks = (words) => [...words.matchAll(/\{\w+\}/g)].map(([mark]) => mark).sort();
+  assert.deepEqual(Object.keys(GERMAN_WORDS), Object.keys(WORDS));
+  for (const [key, words] of Object.entries(GERMAN_WORDS)) assert.deepEqual(marks(words), marks(WORDS[key]), key);
 });
 
 test('pages show no words but marked ones', () => {
@@ -416,7 +548,8 @@ test('pages show no words but marked ones', () => {
 });
 
 test('no verdict of the extension calls a photo real or authentic', () => {
-  for (const [key, words] of Object.entries(WORDS)) assert.doesNotMatch(words, /\b(real|authentic|genuine)\b/i, key);
+  const all = [...Object.entries(WORDS), ...Object.entries(GERMAN_WORDS)];
+  for (const [key, words] of all) assert.doesNotMatch(words, /\b(real|authentic|genuine|echt|authentisch)\b/i, key);
 });
 
 test('the two manifests differ in what the browsers differ in, and ask for no host at install', () => {
@@ -439,14 +572,13 @@ test('the two manifests differ in what the browsers differ in, and ask for no ho
 
 test('the network is reached from one place, and markup is never made from text', () => {
   const reaches = /\bfetch\(|XMLHttpRequest|sendBeacon|WebSocket|EventSource|RTCPeer|importScripts/;
-  const allowed = { 'lib/fetch.js': true, 'engine.js': true, 'content/main.js': true };
+  const allowed = ['lib/fetch.js', 'lib/manifest.js', 'content/holdings.js'];
   for (const name of files.filter((one) => one.endsWith('.js'))) {
     const code = read(name);
     assert.doesNotMatch(code, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function/, name);
-    if (!allowed[name]) assert.doesNotMatch(code, reaches, name);
+    if (!allowed.includes(name)) assert.doesNotMatch(code, reaches, name);
     assert.doesNotMatch(code, /https?:\/\/(?!\*)[\w.-]+\.\w/, `${name} names a host`);
   }
-  // The engine fetches its own files, the content script what the page alone can read.
-  assert.equal(read('engine.js').match(/\bfetch\(/g).length, 2);
-  assert.equal(read('content/main.js').match(/\bfetch\(/g).length, 1);
+  // The engine reads its own manifest, the content script what the page alone can read.
+  assert.equal(read('content/holdings.js').match(/\bfetch\(/g).length, 1);
 });

@@ -9,6 +9,7 @@ import { chromium } from 'playwright-core';
 import { startFirefox } from './marionette.mjs';
 import { drawPictures } from './mock/pictures.mjs';
 import { CDN, SOCIAL, startMock } from './mock/server.mjs';
+import { GOOD, zooPage } from './mock/zoo.mjs';
 
 const env = (name) => process.env[name] ?? assert.fail(`${name} is not set; run ./build.sh test`);
 const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -133,9 +134,9 @@ test('with the site allowed, the picture is fetched and judged', async () => {
   await permit('remove');
 });
 
-test('toolbar button: the photos of the page are checked and listed', async () => {
-  await firefox.send('WebDriver:Navigate', { url: mock.url('/feed') });
-  const { value: feed } = await firefox.send('WebDriver:GetWindowHandle');
+/** Presses the toolbar button over a page and the popup's own; leaves the popup in view when `isEnough` holds for its counts. */
+async function checkByButton(path, isEnough) {
+  await firefox.send('WebDriver:Navigate', { url: mock.url(path) });
   // A click on the button: it opens the popup and lets the extension into this page.
   const tabId = await firefox.browser(
     `async (id) => {
@@ -153,23 +154,59 @@ test('toolbar button: the photos of the page are checked and listed', async () =
   await firefox.send('WebDriver:Navigate', { url: `moz-extension://${host}/extension/popup.html?tab=${tabId}` });
   await until('the popup is ready', () => firefox.page(`() => document.querySelector('#engine').textContent !== ''`));
   await firefox.page(`() => document.querySelector('#check').click()`);
-  const counts = await until(
+  const text = () => firefox.page(`() => document.querySelector('#counts').textContent`);
+  await until(
     'pictures are checked',
-    () =>
-      firefox.page(`() => {
-        const text = document.querySelector('#counts').textContent;
-        return Number.parseInt(text) >= 10 && !/waiting/.test(text) && text;
-      }`),
+    async () => isEnough(await text()),
     () => firefox.page(`() => document.body.innerText`),
   );
-  assert.match(counts, /^\d+ checked, \d+ flagged$/);
+}
+
+test('toolbar button: the photos of the page are checked and listed', async () => {
+  await checkByButton('/feed', (counts) => Number.parseInt(counts) >= 10 && !/waiting/.test(counts));
+  assert.match(await firefox.page(`() => document.querySelector('#counts').textContent`), /^\d+ checked, \d+ flagged$/);
   assert.match(await firefox.page(`() => document.querySelector('#engine').textContent`), /model \S+ [0-9a-f]{12}/);
   assert.match(await firefox.page(`() => document.querySelector('#blocked-text').textContent`), /cdn\.example/);
   await shoot('popup');
-  await firefox.send('WebDriver:SwitchToWindow', { handle: feed });
   for (const { method, body, origin } of mock.requests) {
     assert.equal(method, 'GET');
     assert.equal(body, 0);
     assert.doesNotMatch(origin, /extension/);
   }
+});
+
+/** Pictures that the popup lists, by the end of their address, and why others are not checked. */
+const listed = () =>
+  firefox.page(`async () => {
+    const records = Object.entries(await chrome.storage.session.get(null)).filter(([key]) => key.startsWith('record/'));
+    const why = [...document.querySelectorAll('#unseen li')].map((item) => item.dataset.why);
+    return { urls: records.map(([, { value }]) => value.url), why };
+  }`);
+
+test('a page full of hostile elements hides no portrait', async () => {
+  mock.pages.set('zoo', zooPage(mock.url('', CDN)));
+  await checkByButton('/zoo', (counts) => Number.parseInt(counts) >= GOOD.length && !/waiting/.test(counts));
+  const { urls, why } = await listed();
+  assert.deepEqual(GOOD.filter((name) => !urls.some((url) => url.endsWith(`n=${name}`))), []);
+  assert.ok(why.includes('address'), why.join());
+});
+
+test('frames of the page’s own site are looked into, others are listed', async () => {
+  const img = (name) => `<img class="avatar" src="${mock.url(`/photo/plain-200.jpg?n=${name}`)}" width="200" height="200">`;
+  mock.pages.set('inner', img('in-frame'));
+  mock.pages.set(
+    'frames',
+    `${img('outside')}<iframe src="/inner" width="300" height="300"></iframe><iframe srcdoc='${img('in-srcdoc')}' width="300" height="300"></iframe>
+    <iframe src="${mock.url('/inner', CDN)}" width="300" height="300"></iframe>`,
+  );
+  await checkByButton('/frames', (counts) => Number.parseInt(counts) >= 2);
+  const names = ['outside', 'in-frame', 'in-srcdoc'];
+  await until(
+    'all are found, and the other frame is told',
+    async () => {
+      const { urls, why } = await listed();
+      return names.every((name) => urls.some((url) => url.endsWith(`n=${name}`))) && why.includes('frame');
+    },
+    async () => JSON.stringify(await listed()),
+  );
 });

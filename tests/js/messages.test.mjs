@@ -6,7 +6,7 @@ import { coded, failure, isRequest } from '../../www/shared/messages.js';
 test('requests of known type and shape are accepted', () => {
   assert.ok(isRequest({ id: 1, to: 'engine', type: 'load', preference: 'auto' }));
   assert.ok(isRequest({ id: 2, to: 'engine', type: 'assess', name: 'a.jpg', bytes: new ArrayBuffer(1) }));
-  assert.ok(isRequest({ id: 3, to: 'engine', type: 'assess', name: 'a.jpg', bytes: new ArrayBuffer(1), stability: true }));
+  assert.ok(isRequest({ id: 3, to: 'engine', type: 'assess', name: 'a.jpg', bytes: new ArrayBuffer(1), stabilityFrom: 0.9, evidence: true }));
   assert.ok(isRequest({ id: 4, to: 'engine', type: 'keep', report: '{}', pictures: [new Uint8Array(4)], failure: null }));
 });
 
@@ -22,7 +22,10 @@ test('anything else is refused', () => {
     { ...good, preference: 'cuda' },
     { id: 1, to: 'engine', type: 'assess', name: 'a.jpg', bytes: [1, 2] },
     { id: 1, to: 'engine', type: 'assess', bytes: new ArrayBuffer(1) },
-    { id: 1, to: 'engine', type: 'assess', name: 'a', bytes: new ArrayBuffer(1), stability: 'yes' },
+    { id: 1, to: 'engine', type: 'assess', name: 'a', bytes: new ArrayBuffer(1), stabilityFrom: 'yes' },
+    { id: 1, to: 'engine', type: 'assess', name: 'a', bytes: new ArrayBuffer(1), stabilityFrom: NaN },
+    { id: 1, to: 'engine', type: 'assess', name: 'a', bytes: new ArrayBuffer(1), stabilityFrom: 2 },
+    { id: 1, to: 'engine', type: 'assess', name: 'a', bytes: new ArrayBuffer(1), evidence: 1 },
     { id: 1, to: 'engine', type: 'keep', report: '{}', pictures: [[1]] },
     { id: 1, to: 'engine', type: 'keep', pictures: [] },
   ];

@@ -82,6 +82,19 @@ test('how often untouched faces get the result is counted, bounded, or said to b
   assert.equal(view.meaningInWords({ ...FACE, p_fake: null }), '', 'a face not judged has no result');
 });
 
+test('a heat map has two scales where it has a maximum', () => {
+  const scales = (values) => view.heatScales({ ...FACE, map: values && { height: 1, width: values.length, values } });
+  assert.deepEqual(scales([0.1, 0.423, 0]), { all: 'All faces: 0 to 1', own: 'This face: 0 to 0.423' });
+  assert.match(scales([1]).own, /0\.999/);
+  assert.equal(scales([0, 0]), null);
+  assert.equal(scales(null), null);
+});
+
+test('a reason is told in words, one that this page does not know as well', () => {
+  assert.match(view.reasonInWords('no_face'), /No face/);
+  assert.equal(view.reasonInWords('of_a_later_version'), 'Not assessed');
+});
+
 test('stability is told in words, beside the score as it is and every score after a change', () => {
   const scores = [
     { change: 'jpeg_90', p_fake: 0.9 },

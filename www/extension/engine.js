@@ -8,6 +8,7 @@ import { coded, failure } from '../shared/messages.js';
 import { sha256 } from '../shared/model.js';
 import { leadingFace } from '../shared/view.js';
 import { fetchPicture } from './lib/fetch.js';
+import { holdTogether, readManifest } from './lib/manifest.js';
 import {
   BACKGROUND,
   DONE,
@@ -15,19 +16,20 @@ import {
   ENQUEUE,
   EVIDENCE,
   FETCH_PAGE,
-  STILL_ALLOWED,
   LOOKUP,
   PAGE_PICTURE,
   PREFER,
   STATUS,
+  STILL_ALLOWED,
+  overAll,
   pack,
   unpack,
 } from './lib/messages.js';
 import { JobQueue, Recent } from './lib/queue.js';
-import { readAutoScan } from './lib/threshold.js';
 
 /** @typedef {import('../shared/messages.js').Assessment} Assessment */
 /** @typedef {import('../shared/messages.js').Preference} Preference */
+/** @typedef {import('./lib/messages.js').Form} Form */
 /** @typedef {import('./lib/messages.js').Job} Job */
 /** @typedef {import('./lib/messages.js').Kept} Kept */
 /** @typedef {import('./lib/messages.js').Outcome} Outcome */
@@ -42,6 +44,8 @@ const MAX_TRIES = 3;
 const IDLE_MS = 5 * 60_000;
 /** An address is taken to show the same picture for so long. */
 const SAME_PICTURE_MS = 10 * 60_000;
+/** Evidence for so many pictures is kept: a panel may be opened again. */
+const SHOWN = 4;
 const THUMBNAIL_PX = 72;
 
 export class EngineHost {
@@ -64,16 +68,16 @@ export class EngineHost {
   #loaded = null;
   /** @type {{code: string, message: string} | null} */
   #error = null;
-  /** @type {Promise<{id: string, autoScan: number}> | null} */
-  #model = null;
+  /** @type {ReturnType<typeof readManifest> | null} */
+  #manifest = null;
   /** @type {Recent<{sha: string, at: number}>} */
   #shaOf = new Recent(2000);
   /** @type {Recent<string>} */
   #thumbs = new Recent(500);
-  /** @type {Recent<Assessment>} */
-  #assessed = new Recent(12);
-  /** @type {Map<string, Promise<Assessment>>} */
-  #assessing = new Map();
+  /** @type {Recent<Assessment>} those with pictures for the panel, by content */
+  #shown = new Recent(SHOWN);
+  /** @type {Map<string, Promise<Kept>>} */
+  #judging = new Map();
   /** @type {any} */
   #idleTimer = null;
   /** @type {any} */
@@ -129,8 +133,8 @@ export class EngineHost {
   }
 
   async #state() {
-    const { id, autoScan } = await this.#modelFacts();
-    return { loaded: this.#loaded, autoScan, model: id, queued: this.#queue.size + this.#working.size, error: this.#error };
+    const { id, thresholds } = await this.#readManifest();
+    return { loaded: this.#loaded, autoScan: thresholds.auto_scan, model: id, queued: this.#queue.size + this.#working.size, error: this.#error };
   }
 
   /** @param {Preference} preference */
@@ -139,7 +143,7 @@ export class EngineHost {
     this.#preference = preference;
     if (this.#loaded) {
       this.#loaded = null;
-      this.#client.load(preference).catch((error) => this.#note(error));
+      this.#ensureLoaded().catch((error) => this.#note(error));
     }
   }
 
@@ -190,11 +194,12 @@ export class EngineHost {
       outcome = await this.#judge(job);
       this.#queue.succeeded(job.host);
     } catch (error) {
-      const { code, message } = failure(error);
+      const { code } = failure(error);
       if (code === 'cancelled') return void this.#queue.add(job); // another backend was chosen: once more on that one
-      if ((code === 'unreachable' || code === 'busy') && this.#again(job)) return;
-      if (code === 'refused' || code === 'unreachable' || code === 'withdrawn') outcome = { kind: code, message };
-      else outcome = { kind: 'failed', code, message };
+      if ((code === 'unreachable' || code === 'busy') && this.#again(job, true)) return;
+      // The worker was lost with it; a new one is tried once, for the fault may have been another picture's.
+      if (isWorkerLost(code) && !this.#tries.has(job.id) && this.#again(job, false)) return;
+      outcome = outcomeOf(error);
       if (outcome.kind === 'failed') this.#note(error);
     }
     this.#tries.delete(job.id);
@@ -211,44 +216,51 @@ export class EngineHost {
   }
 
   /**
-   * Puts a job back, behind a pause for its host.
+   * Puts a job back.
    * @param {Job} job
+   * @param {boolean} pause whether its host is left in peace for a while
    */
-  #again(job) {
+  #again(job, pause) {
     const tries = (this.#tries.get(job.id) ?? 0) + 1;
-    this.#queue.failed(job.host, Date.now());
+    if (pause) this.#queue.failed(job.host, Date.now());
     if (tries >= MAX_TRIES) return false;
     this.#tries.set(job.id, tries);
     return this.#queue.add(job);
   }
 
   /**
+   * The shown form of a picture, or, where that cannot be read, the first other one that can.
    * @param {Job} job
    * @returns {Promise<Outcome>}
    */
   async #judge(job) {
-    const { id, autoScan } = await this.#modelFacts();
-    const seen = this.#shaOf.get(job.url);
-    if (seen && Date.now() - seen.at < SAME_PICTURE_MS && !PAGE_PICTURE.test(job.url)) {
+    const shown = await this.#judgeForm(job, job);
+    if (shown.kind !== 'verdict' || shown.report.reason !== 'unreadable') return shown;
+    for (const form of job.others) {
+      // One that cannot be had leaves what is known of the shown one.
+      const other = await this.#judgeForm(job, form).catch(() => null);
+      if (other?.kind === 'verdict' && other.report.reason !== 'unreadable') return { ...other, form: form.url };
+    }
+    return shown;
+  }
+
+  /**
+   * @param {Job} job
+   * @param {Form} form
+   * @returns {Promise<Outcome>}
+   */
+  async #judgeForm(job, form) {
+    const { id, thresholds } = await this.#readManifest();
+    const seen = this.#shaOf.get(form.url);
+    if (seen && Date.now() - seen.at < SAME_PICTURE_MS && !PAGE_PICTURE.test(form.url)) {
       const kept = await this.#lookup(id, seen.sha);
       if (kept) return verdictOf(kept, this.#thumbs.get(seen.sha) ?? '', true);
     }
-    const bytes = await this.#bytes(job);
+    const bytes = await this.#bytes(job, form);
     const sha = await sha256(bytes);
-    this.#shaOf.set(job.url, { sha, at: Date.now() });
+    this.#shaOf.set(form.url, { sha, at: Date.now() });
     const kept = await this.#lookup(id, sha);
-    /** @type {Kept} */
-    let result;
-    if (kept) {
-      result = kept;
-    } else {
-      let assessment = await this.#assess(sha, bytes, false);
-      // What is to be flagged must hold under gentle changes; few pictures come that far.
-      const { p_fake: pFake } = assessment.report;
-      if (pFake !== null && pFake >= autoScan) assessment = await this.#assess(sha, bytes, true);
-      const { report, failure } = assessment;
-      result = { report: { ...report, file: { ...report.file, name: '' } }, failure, autoScan };
-    }
+    const result = kept ?? (await this.#judgeBytes(sha, bytes, thresholds.auto_scan));
     const thumb = this.#thumbs.get(sha) ?? (await thumbnail(bytes, result.report));
     this.#thumbs.set(sha, thumb);
     return verdictOf(result, thumb, kept !== null);
@@ -268,29 +280,35 @@ export class EngineHost {
    * One check a content, however many ask for it at once.
    * @param {string} sha
    * @param {Uint8Array<ArrayBuffer>} bytes
-   * @param {boolean} stability whether to look if the verdict holds under gentle changes, which takes five times as long
+   * @param {number} autoScan what is to be flagged must hold under gentle changes; few pictures come that far
+   * @returns {Promise<Kept>}
    */
-  #assess(sha, bytes, stability) {
-    const name = `${sha} ${stability}`;
-    const running = this.#assessing.get(name);
+  #judgeBytes(sha, bytes, autoScan) {
+    const running = this.#judging.get(sha);
     if (running) return running;
-    const assessing = this.#assessNow(sha, bytes, stability).finally(() => this.#assessing.delete(name));
-    this.#assessing.set(name, assessing);
-    return assessing;
+    const judging = this.#assess(sha, bytes, { stabilityFrom: autoScan, evidence: false })
+      .then(({ report, failure }) => ({ report: nameless(report), failure, autoScan }))
+      .finally(() => this.#judging.delete(sha));
+    this.#judging.set(sha, judging);
+    return judging;
   }
 
   /**
    * @param {string} sha
    * @param {Uint8Array<ArrayBuffer>} bytes
-   * @param {boolean} stability
+   * @param {import('../shared/messages.js').AssessOptions} options
    */
-  async #assessNow(sha, bytes, stability) {
-    // The client remembers what it fell back to; it is told the user's choice only when it holds nothing.
-    if (!this.#loaded) await this.#client.load(this.#preference);
+  async #assess(sha, bytes, options) {
+    await this.#ensureLoaded();
     const file = { name: sha, arrayBuffer: async () => bytes.slice().buffer };
-    const assessment = await this.#client.assess(file, { stability });
-    if (stability) this.#assessed.set(sha, assessment);
-    return assessment;
+    return this.#client.assess(file, options);
+  }
+
+  async #ensureLoaded() {
+    // The client remembers what it fell back to; it is told the user's choice only when it holds nothing.
+    const loaded = this.#loaded ?? (await this.#client.load(this.#preference));
+    holdTogether(await this.#readManifest(), loaded);
+    return loaded;
   }
 
   /**
@@ -299,16 +317,17 @@ export class EngineHost {
    * @returns {Promise<import('./lib/messages.js').Found>}
    */
   async #evidence(job) {
-    const bytes = await this.#bytes(job);
-    const sha = await sha256(bytes);
-    const { report, failure, evidence } = this.#assessed.get(sha) ?? (await this.#assess(sha, bytes, true));
-    const { thresholds } = this.#loaded ?? (await this.#client.load(this.#preference));
+    let found = await this.#lookCloser(job, job);
+    for (const form of job.others) {
+      if (found.assessment.report.reason !== 'unreadable') break;
+      found = await this.#lookCloser(job, form).catch(() => found);
+    }
+    const { bytes, assessment } = found;
+    const { thresholds } = await this.#ensureLoaded();
     return {
-      report: { ...report, file: { ...report.file, name: '' } },
-      failure,
-      evidence: evidence.map(
-        (one) => one && { photo: packed(one.photo), residual: packed(one.residual), heat: packed(one.heat) },
-      ),
+      report: nameless(assessment.report),
+      failure: assessment.failure,
+      evidence: assessment.evidence.map((one) => one && overAll(one, packed)),
       photo: pack(bytes),
       thresholds,
     };
@@ -316,21 +335,39 @@ export class EngineHost {
 
   /**
    * @param {Job} job
+   * @param {Form} form
+   */
+  async #lookCloser(job, form) {
+    const bytes = await this.#bytes(job, form);
+    const sha = await sha256(bytes);
+    const assessment = this.#shown.get(sha) ?? (await this.#assess(sha, bytes, { stabilityFrom: 0, evidence: true }));
+    this.#shown.set(sha, assessment);
+    return { bytes, assessment };
+  }
+
+  /**
+   * @param {Job} job
+   * @param {Form} form of its picture
    * @returns {Promise<Uint8Array<ArrayBuffer>>}
    */
-  async #bytes(job) {
-    if (!PAGE_PICTURE.test(job.url) && (job.permitted || this.#activeTabFetch) && (await this.#stillAllowed(job))) {
+  async #bytes(job, { url, inPage, permitted }) {
+    const wanted = { ...job, url, inPage, permitted };
+    if (!PAGE_PICTURE.test(url) && (permitted || this.#activeTabFetch) && (await this.#stillAllowed(wanted))) {
       try {
-        return await fetchPicture(job.url, this.#fetchMode);
+        return await fetchPicture(url, this.#fetchMode);
       } catch (error) {
         // Without a lasting permission for the site, the page's own pictures can still be read in the page.
-        if (!job.inPage || failure(error).code !== 'unreachable') throw error;
+        if (!inPage || failure(error).code !== 'unreachable') throw error;
       }
     }
-    if (!job.inPage) throw coded('withdrawn', 'the permission for this host was withdrawn');
-    const answer = await this.#send({ to: BACKGROUND, type: FETCH_PAGE, job });
+    if (!inPage) throw coded('withdrawn', 'the permission for this host was withdrawn');
+    const answer = await this.#send({ to: BACKGROUND, type: FETCH_PAGE, job: wanted });
     if (!answer?.ok) throw coded('unreachable', answer?.error?.message ?? 'the page gave no picture');
-    return unpack(answer.value);
+    try {
+      return unpack(answer.value);
+    } catch {
+      throw Object.assign(coded('refused', 'expected a picture, found an address that holds none'), { why: 'type' });
+    }
   }
 
   /** @param {Job} job */
@@ -340,14 +377,43 @@ export class EngineHost {
     return answer.value === true;
   }
 
-  #modelFacts() {
-    if (!this.#model) {
-      const reading = readModelFacts(this.#root);
-      this.#model = reading;
-      reading.catch(() => (this.#model = null)); // the next job tries again
+  #readManifest() {
+    if (!this.#manifest) {
+      const reading = readManifest(new URL('model/grnet.json', this.#root));
+      this.#manifest = reading;
+      reading.catch(() => (this.#manifest = null)); // the next job tries again
     }
-    return this.#model;
+    return this.#manifest;
   }
+}
+
+/**
+ * Whether an error is one after which the worker is replaced, whatever the picture.
+ * @param {string} code
+ */
+function isWorkerLost(code) {
+  return code === 'internal' || code === 'timeout' || code === 'gpu_lost';
+}
+
+/**
+ * How a job ended that has no verdict.
+ * @param {unknown} error
+ * @returns {Outcome}
+ */
+function outcomeOf(error) {
+  const { code, message } = failure(error);
+  if (code === 'unreachable' || code === 'withdrawn') return { kind: code, message };
+  if (code === 'busy') return { kind: 'refused', why: 'status', message };
+  if (code !== 'refused') return { kind: 'failed', code, message };
+  return { kind: 'refused', why: /** @type {{why?: string}} */ (error).why ?? 'failed', message };
+}
+
+/**
+ * A report without the name that the engine gave its file.
+ * @param {import('../shared/messages.js').Report} report
+ */
+function nameless(report) {
+  return { ...report, file: { ...report.file, name: '' } };
 }
 
 /**
@@ -357,19 +423,7 @@ export class EngineHost {
  * @returns {Outcome}
  */
 function verdictOf({ report, failure, autoScan }, thumb, cached) {
-  return { kind: 'verdict', report, failure, autoScan, thumb, cached };
-}
-
-/**
- * Id and scan threshold of the shipped model, without loading it.
- * @param {URL} root
- */
-async function readModelFacts(root) {
-  const manifestUrl = new URL('model/grnet.json', root);
-  const manifest = await (await fetch(manifestUrl)).json();
-  const { body } = await fetch(new URL(manifest.file, manifestUrl));
-  if (!body) throw coded('io', 'expected the model file');
-  return { id: /** @type {string} */ (manifest.sha256), autoScan: await readAutoScan(body) };
+  return { kind: 'verdict', report, failure, autoScan, thumb, cached, form: '' };
 }
 
 /**

@@ -7,9 +7,10 @@ import { fillTexts } from '../page/dom.js';
 import { text } from '../shared/strings.js';
 import * as view from '../shared/view.js';
 import { ask, fillOwnTexts, find } from './lib/dom.js';
-import { unpack } from './lib/messages.js';
+import { overAll, unpack } from './lib/messages.js';
 import { EVIDENCE, RETRY } from './lib/names.js';
 import { siteName, sitePattern } from './lib/policy.js';
+import { whyInWords } from './lib/reasons.js';
 import { SETTINGS, settingsFrom } from './lib/settings.js';
 import { say } from './lib/strings.js';
 import { threshold } from './lib/verdict.js';
@@ -70,6 +71,7 @@ async function show(record) {
   find('#card').replaceChildren();
   find('#plain').hidden = true;
   find('#limit').textContent = '';
+  find('#form').textContent = '';
   allow.hidden = true;
   const { url = '', state, report, failure = null, message = '' } = record ?? {};
   const name = /^https?:/.test(url) ? say('panelFrom', { site: new URL(url).host }) : say('panelFromPage');
@@ -83,10 +85,11 @@ async function show(record) {
     allow.hidden = false;
     return showPlain('not_assessed', say('panelBlocked'), say('panelBlockedMeaning', { site }));
   }
-  if (!report) return showPlain('failed', say(state === 'refused' ? 'panelRefused' : 'panelFailed'), message);
+  if (!report) return showPlain('failed', say(state === 'refused' ? 'panelRefused' : 'panelFailed'), whyInWords(record.why, message));
   const settings = settingsFrom((await chrome.storage.local.get(SETTINGS))[SETTINGS]);
   const limit = threshold(record.autoScan, settings.threshold);
   find('#limit').textContent = say('panelThreshold', { limit: limit.toFixed(3) });
+  find('#form').textContent = record.form ? say('panelForm', { name: new URL(record.form).pathname.split('/').at(-1) ?? '' }) : '';
   showCard(name, { report, failure, evidence: report.faces.map(() => null) });
   if (report.faces.length > 0) await showEvidence(name);
 }
@@ -103,10 +106,7 @@ async function showEvidence(name) {
     // The scales of all scores show where the bands begin.
     document.body.style.setProperty('--no-signs', `${thresholds.no_signs * 100}%`);
     document.body.style.setProperty('--likely-fake', `${thresholds.likely_fake * 100}%`);
-    const opened = evidence.map(
-      (one) => one && { photo: picture(one.photo), residual: picture(one.residual), heat: picture(one.heat) },
-    );
-    showCard(name, { report, failure, evidence: opened });
+    showCard(name, { report, failure, evidence: evidence.map((one) => one && overAll(one, picture)) });
     tell('');
   } catch (error) {
     if (asked === key) tell(say('panelNoEvidence', { message: view.errorInWords(/** @type {Error} */ (error)) }));
@@ -131,7 +131,7 @@ async function load() {
 
 allow.addEventListener('click', async () => {
   try {
-    if (await chrome.permissions.request({ origins: [pattern] })) await ask({ type: RETRY, tabId: 0 });
+    if (await chrome.permissions.request({ origins: [pattern] })) await ask({ type: RETRY });
   } catch (error) {
     tell(say('popupFailed', { message: /** @type {Error} */ (error).message }));
   }

@@ -4,13 +4,15 @@
 
 import * as view from '../shared/view.js';
 import { ask, fillOwnTexts, find, make, makeButton } from './lib/dom.js';
-import { CHECK_PAGE, CONTENT, OPEN, RETRY, SET_SITE, STATUS } from './lib/names.js';
+import { CHECK_PAGE, OPEN, RETRY, SET_SITE, STATUS } from './lib/names.js';
 import { siteName, sitePattern } from './lib/policy.js';
+import { framesNotSeen, notChecked } from './lib/reasons.js';
 import { SETTINGS, settingsFrom } from './lib/settings.js';
 import { entriesOf } from './lib/store.js';
 import { say } from './lib/strings.js';
 import { badgeWords, threshold } from './lib/verdict.js';
 
+/** @typedef {import('./lib/messages.js').Frame} Frame */
 /** @typedef {import('./lib/messages.js').Record} Record */
 
 const MAX_LISTED = 100;
@@ -26,10 +28,10 @@ const now = {
   tabId: -1,
   /** @type {string} match pattern of the tab's site; empty where it cannot be known or checked */
   site: '',
-  page: '',
-  waiting: 0,
   /** @type {string[]} */
   blocked: [],
+  /** @type {string[]} match patterns of the sites of frames that were not looked into */
+  framed: [],
   /** @type {import('./lib/settings.js').Settings} */
   settings: settingsFrom(null),
 };
@@ -41,17 +43,16 @@ async function findTab() {
   now.site = /^https?:/.test(tab?.url ?? '') ? sitePattern(/** @type {string} */ (tab?.url)) : '';
 }
 
-/** @returns {Promise<[string, Record][]>} newest first */
-async function readRecords() {
-  try {
-    const answer = await chrome.tabs.sendMessage(now.tabId, { to: CONTENT, type: 'state' }, { frameId: 0 });
-    now.page = answer.page;
-    now.waiting = answer.waiting;
-  } catch {
-    now.page = ''; // nothing was checked in this page yet
-  }
-  const all = entriesOf(await chrome.storage.session.get(null), 'record/');
-  return all.filter(([, { job }]) => job.tabId === now.tabId && [now.page, 'menu'].includes(job.page)).reverse();
+/** @returns {Promise<{records: [string, Record][], frames: Frame[]}>} of the documents that the tab shows now; newest first */
+async function readTab() {
+  const all = await chrome.storage.session.get(null);
+  /** @type {[string, Frame][]} */
+  const ofTab = entriesOf(all, 'frame/').filter(([key]) => key.startsWith(`${now.tabId}/`));
+  const frames = ofTab.map(([, frame]) => frame);
+  const pages = new Set(['menu', ...frames.map(({ page }) => page)]);
+  /** @type {[string, Record][]} */
+  const records = entriesOf(all, 'record/');
+  return { records: records.filter(([, { job }]) => job.tabId === now.tabId && pages.has(job.page)).reverse(), frames };
 }
 
 /** @param {string} words */
@@ -88,6 +89,14 @@ function row(key, record) {
   return item;
 }
 
+/** @param {{why: string, count: number, words: string}} reason */
+function whyRow({ why, count, words }) {
+  const item = make('li');
+  item.dataset.why = why;
+  item.append(make('strong', String(count), 'tabular'), make('span', words));
+  return item;
+}
+
 /** @param {string} url */
 function sourceName(url) {
   if (!URL.canParse(url) || url.startsWith('page:')) return say('panelFromPage');
@@ -97,26 +106,36 @@ function sourceName(url) {
 
 async function draw() {
   now.settings = settingsFrom((await chrome.storage.local.get(SETTINGS))[SETTINGS]);
-  const records = await readRecords();
+  const { records, frames } = await readTab();
   const done = records.filter(([, { report }]) => report);
   const isFlagged = (/** @type {Record} */ { report, autoScan }) =>
     report !== null && badgeWords(report, threshold(autoScan, now.settings.threshold)).level === 'flag';
   const flagged = done.filter(([, record]) => isFlagged(record));
   const quiet = done.filter(([, record]) => !isFlagged(record) && record.report?.band !== 'not_assessed');
   const blocked = records.filter(([, { state }]) => state === 'blocked');
-  const counts = { checked: done.length, flagged: flagged.length, waiting: now.waiting };
-  find('#counts').textContent = records.length
-    ? say(now.waiting ? 'popupCountsWaiting' : 'popupCounts', counts)
-    : say(now.page && !now.waiting ? 'popupNothing' : now.waiting ? 'popupCountsWaiting' : 'popupIdle', counts);
+  const told = frames.flatMap(({ tally }) => (tally ? [tally] : []));
+  const waiting = told.reduce((sum, tally) => sum + tally.waiting, 0);
+  const counts = { checked: done.length, flagged: flagged.length, waiting };
+  const nothing = told.length ? 'popupNothing' : 'popupIdle';
+  find('#counts').textContent = say(waiting ? 'popupCountsWaiting' : records.length ? 'popupCounts' : nothing, counts);
   find('#faces').replaceChildren(...flagged.slice(0, MAX_LISTED).map(([key, record]) => row(key, record)));
   find('#quiet-part').hidden = quiet.length === 0;
   find('#quiet-count').textContent = say('popupQuiet', { count: quiet.length });
   find('#quiet-faces').replaceChildren(...quiet.slice(0, MAX_LISTED).map(([key, record]) => row(key, record)));
 
+  const unseen = notChecked(records.map(([, record]) => record), frames);
+  find('#unseen-part').hidden = unseen.length === 0;
+  find('#unseen-count').textContent = say('popupUnseen', { count: unseen.reduce((sum, { count }) => sum + count, 0) });
+  find('#unseen').replaceChildren(...unseen.map(whyRow));
+
   now.blocked = [...new Set(blocked.map(([, { url }]) => sitePattern(url)))];
   find('#blocked').hidden = blocked.length === 0;
   const hosts = now.blocked.map(siteName).join(', ');
   find('#blocked-text').textContent = say(blocked.length === 1 ? 'popupBlockedOne' : 'popupBlocked', { count: blocked.length, hosts });
+
+  now.framed = [...new Set(framesNotSeen(frames).sites.map(sitePattern))];
+  find('#framed').hidden = now.framed.length === 0;
+  find('#framed-text').textContent = say('popupFramed', { hosts: now.framed.map(siteName).join(', ') });
 
   find('#auto-row').hidden = now.site === '';
   find('#auto-text').textContent = say('popupAuto', { site: siteName(now.site) });
@@ -183,7 +202,15 @@ auto.addEventListener('change', () =>
 find('#allow').addEventListener('click', () =>
   act(async () => {
     const given = await chrome.permissions.request({ origins: now.blocked });
-    if (given) await ask({ type: RETRY, tabId: now.tabId });
+    if (given) await ask({ type: RETRY });
+    else tell(say('popupDenied'));
+  }),
+);
+
+find('#allow-frames').addEventListener('click', () =>
+  act(async () => {
+    const given = await chrome.permissions.request({ origins: now.framed });
+    if (given) await ask({ type: CHECK_PAGE, tabId: now.tabId });
     else tell(say('popupDenied'));
   }),
 );

@@ -77,7 +77,7 @@ function fillAssessment(card, job, { report, evidence }, actions) {
       Array.from(group.children, (button, index) => button.setAttribute('aria-pressed', String(index === chosen)));
     }
     find('.face', card).replaceChildren(faceSection(report.faces[chosen], chosen, total));
-    showEvidence(card, evidence[chosen]);
+    showEvidence(card, report.faces[chosen], evidence[chosen]);
   };
   report.faces.forEach((face, index) => {
     boxes.append(faceBox(face, index, report, () => choose(index)));
@@ -192,15 +192,16 @@ function fillProvenance(block, report) {
 
 /**
  * @param {HTMLElement} card
+ * @param {Face} face
  * @param {Evidence | null} evidence
  */
-function showEvidence(card, evidence) {
+function showEvidence(card, face, evidence) {
   const block = find('.evidence', card);
   block.hidden = !evidence;
   if (!evidence) return;
   paint(find('canvas.cut', block), evidence.photo);
   paint(find('canvas.residual', block), evidence.residual);
-  paint(find('canvas.heat', block), evidence.heat);
+  showHeat(block, face, evidence);
   const viewer = find('.viewer', block);
   for (const name of /** @type {const} */ (['divide', 'heat'])) {
     /** @type {HTMLInputElement} */
@@ -212,6 +213,27 @@ function showEvidence(card, evidence) {
     slider.dataset.started = 'yes';
     apply();
   }
+}
+
+/**
+ * The heat map on the scale that is chosen.
+ * @param {HTMLElement} block
+ * @param {Face} face
+ * @param {Evidence} evidence
+ */
+function showHeat(block, face, { heat, heat_own: own }) {
+  /** @type {HTMLCanvasElement} */
+  const canvas = find('canvas.heat', block);
+  /** @type {HTMLSelectElement} */
+  const select = find('.scales select', block);
+  const scales = view.heatScales(face);
+  find('.scales', block).hidden = !scales;
+  const chosen = select.value; // another face is looked at as the one before was
+  select.replaceChildren(...Object.entries(scales ?? {}).map(([value, words]) => new Option(words, value)));
+  if (scales && chosen) select.value = chosen;
+  const apply = () => paint(canvas, select.value === 'own' ? own : heat);
+  select.onchange = apply;
+  apply();
 }
 
 /**

@@ -9,17 +9,22 @@ import { jobState, jobVerdict, makeCard } from './card.js';
 import { find, make, makeButton } from './dom.js';
 
 /** @typedef {import('../shared/messages.js').Assessment} Assessment */
+/** @typedef {import('../shared/messages.js').AssessOptions} AssessOptions */
 /** @typedef {Error & {code?: string}} CodedError */
 /**
  * @typedef {{file: File, photoUrl: string, state: 'waiting' | 'working' | 'done' | 'failed',
- *   assessment: Assessment | null, error: CodedError | null, checkedAt: string | null}} Job
+ *   assessment: Assessment | null, error: CodedError | null, checkedAt: string | null, looking?: Promise<void> | null}} Job
+ *   `looking`: while pictures of it are made for the eye
  */
 /** @typedef {'added' | 'score' | 'verdict' | 'name'} Order */
 /**
  * @typedef {object} Options
- * @property {(file: File) => Promise<Assessment>} assess
+ * @property {(file: File, options: AssessOptions) => Promise<Assessment>} assess
  * @property {(job: Job, form: 'json' | 'html') => void} onKeep
  */
+
+/** Pictures of what the network looks at are kept for so many photos, those shown last: a face has .4 MB of them. */
+const SHOWN = 8;
 
 /** From what a reader should see first to last. */
 const VERDICTS = ['likely_fake', 'inconclusive', 'no_signs_found', 'not_assessed', 'failed', 'working', 'waiting'];
@@ -30,6 +35,8 @@ export class Queue {
   #jobs = [];
   /** @type {Job | null} */
   #chosen = null;
+  /** @type {Job[]} those with evidence, the one shown last behind the others */
+  #shown = [];
   #running = false;
   #stopped = false;
   /** @type {Map<Job, HTMLElement>} */
@@ -68,6 +75,7 @@ export class Queue {
     for (const { photoUrl } of this.#jobs) URL.revokeObjectURL(photoUrl);
     this.#jobs = [];
     this.#chosen = null;
+    this.#shown = [];
     this.#tiles.clear();
     this.show();
     find('#files').focus();
@@ -88,7 +96,7 @@ export class Queue {
       job.state = 'working';
       this.#changed(job);
       try {
-        const assessment = await this.#options.assess(job.file);
+        const assessment = await this.#options.assess(job.file, { stabilityFrom: 0, evidence: job === this.#chosen });
         Object.assign(job, { state: 'done', assessment, checkedAt: new Date().toISOString() });
       } catch (error) {
         const failed = /** @type {CodedError} */ (error);
@@ -143,8 +151,32 @@ export class Queue {
   }
 
   #showCard() {
+    if (this.#chosen) void this.lookCloser(this.#chosen);
     const card = this.#chosen && makeCard(this.#chosen, { onKeep: this.#options.onKeep });
     find('#cards').replaceChildren(...(card ? [card] : []));
+  }
+
+  /**
+   * Makes the pictures for the eye of a photo that was checked without them; those of photos shown long ago go.
+   * @param {Job} job
+   */
+  async lookCloser(job) {
+    const { assessment } = job;
+    if (job.state !== 'done' || !assessment) return;
+    this.#shown = [...this.#shown.filter((shown) => shown !== job), job];
+    for (const old of this.#shown.splice(0, this.#shown.length - SHOWN)) {
+      if (old.assessment) old.assessment.evidence = old.assessment.evidence.map(() => null);
+    }
+    const isJudged = assessment.report.faces.some(({ p_fake }) => p_fake !== null);
+    if (job.looking) return job.looking;
+    if (!isJudged || assessment.evidence.some(Boolean)) return;
+    job.looking = this.#options.assess(job.file, { evidence: true }).then(
+      ({ evidence }) => void (assessment.evidence = evidence),
+      () => {}, // the report stands; the file may be gone
+    );
+    await job.looking;
+    job.looking = null;
+    if (job === this.#chosen && assessment.evidence.some(Boolean)) this.#showCard();
   }
 
   #showGrid() {

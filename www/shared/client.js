@@ -68,7 +68,7 @@ export class EngineClient {
 
   /**
    * @param {FileLike} file
-   * @param {{stability?: boolean}} [options] `stability`: also score each face under gentle changes
+   * @param {import('./messages.js').AssessOptions} [options]
    * @returns {Promise<Assessment>}
    */
   async assess(file, options = {}) {
@@ -111,7 +111,7 @@ export class EngineClient {
 
   /**
    * @param {FileLike} file
-   * @param {{stability?: boolean}} options
+   * @param {import('./messages.js').AssessOptions} options
    */
   async #assessOnce(file, options) {
     const bytes = await file.arrayBuffer().catch((error) => {
@@ -197,7 +197,8 @@ export class EngineClient {
     if (data.ok) return waiting.resolve(data.value);
     const error = coded(data.error.code, data.error.message);
     waiting.reject(error);
-    if (data.error.fatal) this.#replace(error);
+    // What waited beside it is at no fault, and may be asked for once more.
+    if (data.error.fatal) this.#replace(coded('cancelled', 'the worker was lost with another photo'));
   }
 
   /** @param {Error & {code: string}} error what pending requests are told */

@@ -58,11 +58,12 @@ export const REPORT_SCHEMA = 'grnet.report/1';
  */
 /** @typedef {{height: number, width: number, rgba: Uint8ClampedArray<ArrayBuffer>}} Picture */
 /**
- * The cut-out face, its amplified residual, and its heat map as a layer to lay over it.
- * @typedef {{photo: Picture, residual: Picture, heat: Picture}} Evidence
+ * The cut-out face, its amplified residual, and its heat map as a layer to lay over it: on the scale of all faces, and on that
+ * of its own maximum.
+ * @typedef {{photo: Picture, residual: Picture, heat: Picture, heat_own: Picture}} Evidence
  */
 /**
- * `failure`: why the file could not be read. `evidence`: one entry a face, null where it was not judged.
+ * `failure`: why the file could not be read. `evidence`: one entry a face, null where it was not judged or none was wanted.
  * @typedef {{report: Report, failure: string | null, evidence: (Evidence | null)[]}} Assessment
  */
 /** @typedef {{ok: boolean, filter_max_abs: number, network_max_abs: number}} SelfCheck */
@@ -77,10 +78,11 @@ export const REPORT_SCHEMA = 'grnet.report/1';
 
 /** @typedef {{id: number, to: typeof ENGINE, type: typeof LOAD, preference: Preference}} LoadRequest */
 /**
- * With `stability` each face is also scored under gentle changes; without it, it is not.
- * @typedef {{id: number, to: typeof ENGINE, type: typeof ASSESS, name: string, bytes: ArrayBuffer,
- *   stability?: boolean}} AssessRequest
+ * What else is wanted of a photo. From a score of `stabilityFrom` on, its faces are also scored under gentle changes, which
+ * takes five times as long; never where it is not given. `evidence`: pictures of what the network looks at.
+ * @typedef {{stabilityFrom?: number, evidence?: boolean}} AssessOptions
  */
+/** @typedef {{id: number, to: typeof ENGINE, type: typeof ASSESS, name: string, bytes: ArrayBuffer} & AssessOptions} AssessRequest */
 /**
  * Asks for a report as a printable page: its JSON, and for each face the RGBA bytes of photo and residual, one after the
  * other, or none where it was not judged.
@@ -105,11 +107,13 @@ export function isRequest(data) {
   if (message.to !== ENGINE || !Number.isSafeInteger(message.id)) return false;
   if (message.type === LOAD) return ['auto', 'gpu', 'cpu'].includes(/** @type {string} */ (message.preference));
   if (message.type === ASSESS) {
-    const optional = message.stability === undefined || typeof message.stability === 'boolean';
+    const { stabilityFrom: from = 0, evidence = false } = message;
+    const optional = typeof from === 'number' && from >= 0 && from <= 1 && typeof evidence === 'boolean';
     return optional && typeof message.name === 'string' && message.bytes instanceof ArrayBuffer;
   }
   if (message.type === KEEP) {
-    const pictures = Array.isArray(message.pictures) && message.pictures.every((bytes) => bytes instanceof Uint8Array);
+    // Copied, as `every` passes over holes.
+    const pictures = Array.isArray(message.pictures) && Array.from(message.pictures).every((bytes) => bytes instanceof Uint8Array);
     return pictures && typeof message.report === 'string';
   }
   return false;
@@ -125,9 +129,18 @@ export function failure(error) {
   if (error instanceof WebAssembly.RuntimeError) return { code: 'internal', message: error.message, fatal: true };
   if (typeof error === 'object' && error !== null && 'message' in error) {
     const code = 'code' in error && typeof error.code === 'string' ? error.code : 'internal';
-    return { code, message: String(error.message) };
+    return { code, message: inWords(error.message) };
   }
-  return { code: 'internal', message: String(error) };
+  return { code: 'internal', message: inWords(error) };
+}
+
+/** @param {unknown} value an object may refuse to become text */
+function inWords(value) {
+  try {
+    return String(value);
+  } catch {
+    return 'an error without words';
+  }
 }
 
 /**

@@ -160,6 +160,15 @@ export function fileNotes({ present, frame, shrunk_by: shrunk, notes = [] }) {
 }
 
 /**
+ * Why a face or a photo was not assessed.
+ * @param {Reason} reason
+ * @returns {string}
+ */
+export function reasonInWords(reason) {
+  return text(REASONS[reason]?.meaning ?? 'bandNotAssessed');
+}
+
+/**
  * The score for reading: two decimals, and never 0 or 1, which no score deserves.
  * @param {number} pFake
  * @returns {string}
@@ -190,6 +199,16 @@ export function meaningInWords({ meaning, p_fake: pFake }) {
   if (!meaning) return text('meaningUnknown');
   const count = meaning.per_1000_untouched;
   return text(meaning.at_most ? 'meaningAtMost' : 'meaningCount', { count });
+}
+
+/**
+ * The two scales of a face's heat map: the same for every face, and that of the face's own maximum.
+ * @param {Face} face
+ * @returns {{all: string, own: string} | null} null where there is no map, or nothing in it that could be a maximum
+ */
+export function heatScales({ map }) {
+  const maximum = Math.max(0, ...(map?.values ?? []));
+  return maximum > 0 ? { all: text('heatScaleAll'), own: text('heatScaleOwn', { maximum: Math.min(maximum, 0.999).toFixed(3) }) } : null;
 }
 
 /**

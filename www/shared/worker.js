@@ -17,7 +17,7 @@ import { loadModel } from './model.js';
  * What src/web.rs exports.
  * @typedef {object} Engine
  * @property {() => import('./messages.js').Loaded} info
- * @property {(name: string, bytes: Uint8Array, stability?: boolean) =>
+ * @property {(name: string, bytes: Uint8Array, stabilityFrom?: number) =>
  *   Promise<{report: Report, failure: string | null}>} assess
  * @property {(face: number) => Promise<Evidence>} evidence
  * @property {() => void} free
@@ -97,16 +97,16 @@ async function load({ id, preference }) {
  * @param {import('./messages.js').AssessRequest} request
  * @returns {Promise<import('./messages.js').Assessment>}
  */
-async function assess({ name, bytes, stability }) {
+async function assess({ name, bytes, stabilityFrom, evidence: wanted = false }) {
   if (!engine) throw coded('internal', 'expected a loaded model');
-  const { report, failure: why } = await engine.assess(name, new Uint8Array(bytes), stability);
+  const answer = await engine.assess(name, new Uint8Array(bytes), stabilityFrom);
   /** @type {(Evidence | null)[]} */
   const evidence = [];
-  for (const [index, face] of report.faces.entries()) {
-    const wanted = face.p_fake !== null && index < MAX_EVIDENCE;
-    evidence.push(wanted ? await engine.evidence(index) : null);
+  for (const [index, face] of answer.report.faces.entries()) {
+    const shown = wanted && face.p_fake !== null && index < MAX_EVIDENCE;
+    evidence.push(shown ? await engine.evidence(index) : null);
   }
-  return { report, failure: why, evidence };
+  return { ...answer, evidence };
 }
 
 /** @param {import('./messages.js').KeepRequest} request */
@@ -124,7 +124,7 @@ async function answer(request) {
       postMessage({ id: request.id, ok: true, value: keep(request) });
     } else {
       const value = await assess(request);
-      const buffers = value.evidence.flatMap((e) => (e ? [e.photo.rgba.buffer, e.residual.rgba.buffer, e.heat.rgba.buffer] : []));
+      const buffers = value.evidence.flatMap((e) => (e ? Object.values(e).map(({ rgba }) => rgba.buffer) : []));
       postMessage({ id: request.id, ok: true, value }, { transfer: buffers });
     }
   } catch (error) {

@@ -1,6 +1,6 @@
 //! `grnet eval`, and calibration for `grnet export`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -19,6 +19,7 @@ use crate::train::eval::{By, Evaluation, Judged, changes, evaluate, fit_gate, ju
 use crate::train::examined::{self, Examined};
 use crate::train::export::convert;
 use crate::train::layout::{self, Dataset, Layout};
+use crate::train::ledger;
 use crate::train::plots;
 use crate::train::table::Split;
 use crate::{Error, ErrorKind, Result};
@@ -35,9 +36,15 @@ pub struct EvalArgs {
     /// Also say how many verdicts change against this model file
     #[arg(long, value_name = "MODEL")]
     against: Option<PathBuf>,
+    /// List every verdict under both models, and which turned, as CSV
+    #[arg(long, value_name = "CSV", requires = "against")]
+    ledger: Option<PathBuf>,
     /// Which rows
     #[arg(long, value_enum, default_value_t = SplitOption::Test)]
     split: SplitOption,
+    /// Only sources without training rows in the table: what users meet is none that was trained on
+    #[arg(long)]
+    unseen: bool,
     /// At most so many pictures of each source and label, the first in the table
     #[arg(long)]
     per_source: Option<usize>,
@@ -45,8 +52,8 @@ pub struct EvalArgs {
     /// pencil,crayon,painted,posterised,smoothed,inverted,halftone
     #[arg(long, value_delimiter = ',', default_value = "raw")]
     degrade: Vec<String>,
-    /// Split the figures by source,generator,set,face (the size of the face)
-    #[arg(long, value_delimiter = ',', default_value = "source")]
+    /// Split the figures by source,generator,family (the column `set`),face (its size)
+    #[arg(long, value_delimiter = ',', default_value = "family,source")]
     by: Vec<String>,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
@@ -95,7 +102,9 @@ impl SplitOption {
 pub fn run(args: &EvalArgs) -> Result<()> {
     let tiers = args.degrade.iter().map(|name| Tier::named(name)).collect::<Result<Vec<_>>>()?;
     let by = args.by.iter().map(|name| By::named(name)).collect::<Result<Vec<_>>>()?;
-    let data = rows_of(&args.data, args.per_source, |split| args.split.holds(split))?;
+    let data = Chosen { per_source: args.per_source, unseen: args.unseen }
+        .rows(&args.data, |split| args.split.holds(split))?
+        .0;
     let rows = &data.rows;
     let model = cli::read_model(args.model.as_deref())?;
     let other = args.against.as_deref().map(|path| cli::read_model(Some(path))).transpose()?;
@@ -107,8 +116,14 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     if let Some(other) = other {
         let other = examined::open(args.device.into(), &other)?;
         let name = other.model_info().name;
-        for change in changes(&judged, &judge_with_bar(&data, &*other, &tiers, args.cropped)?) {
+        let before = judge_with_bar(&data, &*other, &tiers, args.cropped)?;
+        for change in changes(&judged, &before) {
             println!("{:<10} against {name}: {}", change.degrade, change.text());
+        }
+        if let Some(path) = &args.ledger {
+            let lines = ledger::lines(rows, &judged, &before);
+            print!("{}", ledger::text(&lines));
+            write_atomically(path, &ledger::csv(&lines)?)?;
         }
     }
     if let Some(path) = &args.json {
@@ -125,23 +140,34 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     }
 }
 
-/// The rows of the wanted splits, at most `per_source` of each source and label, so that none outweighs the others.
-fn rows_of(path: &Path, per_source: Option<usize>, wanted: impl Fn(Split) -> bool) -> Result<Dataset> {
-    let mut data = layout::read(path, Layout::Auto)?;
-    data.rows.retain(|row| wanted(row.split));
-    let mut taken: BTreeMap<(String, i8), usize> = BTreeMap::new();
-    data.rows.retain(|row| {
-        let count = taken.entry((row.source.clone(), row.label)).or_default();
-        *count += 1;
-        per_source.is_none_or(|most| *count <= most)
-    });
-    if data.rows.is_empty() {
-        return Err(Error::new(
-            ErrorKind::BadData,
-            format!("{}: expected rows of that split, found none", path.display()),
-        ));
+/// Which rows of the wanted splits.
+struct Chosen {
+    /// At most so many of each source and label, so that none outweighs the others.
+    per_source: Option<usize>,
+    /// Only sources without training rows.
+    unseen: bool,
+}
+
+impl Chosen {
+    /// The rows, and the sources of the table that have training rows.
+    fn rows(&self, path: &Path, wanted: impl Fn(Split) -> bool) -> Result<(Dataset, BTreeSet<String>)> {
+        let mut data = layout::read(path, Layout::Auto)?;
+        let seen = calibrate::seen_sources(&data.rows);
+        data.rows.retain(|row| wanted(row.split) && !(self.unseen && seen.contains(&row.source)));
+        let mut taken: BTreeMap<(String, i8), usize> = BTreeMap::new();
+        data.rows.retain(|row| {
+            let count = taken.entry((row.source.clone(), row.label)).or_default();
+            *count += 1;
+            self.per_source.is_none_or(|most| *count <= most)
+        });
+        if data.rows.is_empty() {
+            let what =
+                if self.unseen { "rows of that split and sources without training rows" } else { "rows of that split" };
+            let message = format!("{}: expected {what}, found none", path.display());
+            return Err(Error::new(ErrorKind::BadData, message));
+        }
+        Ok((data, seen))
     }
-    Ok(data)
 }
 
 fn judge_with_bar(data: &Dataset, detector: &dyn Examined, tiers: &[Tier], cropped: bool) -> Result<Vec<Judged>> {
@@ -181,15 +207,17 @@ const CALIBRATION_TIERS: [Tier; 4] = [Tier::Raw, Tier::Web, Tier::Hard, Tier::Av
 /// # Errors
 /// `BadData` when the table has no assessed validation pictures of both classes.
 pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<ModelMeta> {
-    let data = rows_of(table, Some(per_source), |split| split == Split::Val)?;
+    let chosen = Chosen { per_source: Some(per_source), unseen: false };
+    let (data, seen) = chosen.rows(table, |split| split == Split::Val)?;
     let plain = convert(model, Precision::F32, |meta| meta.calibration = ModelMeta::default().calibration)?;
     let detector = pollster::block_on(Detector::open(DeviceChoice::Cpu, &plain))?;
     let judged = judge_with_bar(&data, &detector, &CALIBRATION_TIERS, false)?;
-    let samples = calibrate::samples(&data.rows, &judged);
+    let samples = calibrate::samples(&data.rows, &judged, &seen);
     // Degraded pictures are familiar ones: the smallest and the most compressed, beside those that are neither.
     let familiarity = fit_gate(&data.base, &data.rows, &detector, &[Tier::Raw, Tier::Hard, Tier::Avatar])?;
     let (calibration, thresholds) = calibrate::fit(&samples)?;
     let untouched = calibrate::untouched_outcomes(&samples, &calibration, thresholds);
+    let false_alarms = calibrate::false_alarms(&samples)?;
     for bucket in &calibration {
         eprintln!(
             "faces of {:?} px, JPEG quality {:?}: temperature {:.3}, bias {:.3}{}",
@@ -201,8 +229,19 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
         );
     }
     eprintln!("{thresholds:?}");
+    for alarms in &false_alarms {
+        eprintln!(
+            "untouched faces of {:?} px called likely_fake where their sources had no say: {:.1} % of {} pictures of {} sources; at most {:.1} % with {:.0} % confidence",
+            alarms.face_px,
+            100.0 * alarms.likely_fake,
+            alarms.pictures,
+            alarms.sources,
+            100.0 * alarms.at_most,
+            100.0 * alarms.confidence
+        );
+    }
     if let Some(error) = calibrate::remaining_error(&samples, &calibration) {
         eprintln!("calibration error on these {} faces: {error:.4}", samples.len());
     }
-    Ok(ModelMeta { calibration, thresholds, familiarity, untouched, ..ModelFile::parse(model)?.meta })
+    Ok(ModelMeta { calibration, thresholds, familiarity, untouched, false_alarms, ..ModelFile::parse(model)?.meta })
 }

@@ -7,8 +7,8 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Subcommand};
 
 use crate::infer::architecture::GuidedFilterConfig;
-use crate::picture::crop::{CROP_MARGIN, crop_square, whole_square};
-use crate::picture::face::{FaceFinder, SeetaFinder};
+use crate::picture::crop::{CROP_MARGIN, whole_square};
+use crate::picture::face::{FaceFinder, Finder};
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::evidence::{RESIDUAL_GAIN, png};
 use crate::train::backend::{TrainDevice, TrainJob, train_on};
@@ -147,13 +147,11 @@ impl Common {
     }
 
     fn faces(&self) -> Result<Vec<Rgb8>> {
-        let mut finder = SeetaFinder::new()?;
+        let mut finder = Finder::new()?;
         let mut face = |path: &PathBuf| {
             let photo = picture::decode(&cli::read_picture(path)?, &Limits::default())?.pixels;
             let found = finder.find(&photo);
-            Ok(found
-                .first()
-                .map_or_else(|| whole_square(&photo), |face| crop_square(&photo, &face.bounds, CROP_MARGIN)))
+            Ok(found.first().map_or_else(|| whole_square(&photo), |face| face.upright_crop(&photo, CROP_MARGIN)))
         };
         self.photos.iter().map(&mut face).collect()
     }

@@ -12,7 +12,7 @@ use super::{DeviceOption, stop_on_ctrl_c, style};
 use crate::Result;
 use crate::cli::read;
 use crate::train::backend::{TrainJob, train_on};
-use crate::train::reconstruct::{self, Event, Length, Maker, Plan, Taef2Files};
+use crate::train::reconstruct::{self, Alignment, Event, Length, Maker, Plan, Taef2Files};
 
 /// Options of `grnet reconstruct`.
 #[derive(Debug, Args)]
@@ -38,6 +38,15 @@ pub struct ReconstructArgs {
     /// Share of the pictures that are rebuilt in a soft region of the face only
     #[arg(long, default_value_t = 0.3)]
     partial: f32,
+    /// Share of the pictures that are mixed with their original by pixels, and by coefficients of blocks
+    #[arg(long, num_args = 2, value_names = ["PIXELS", "COEFFICIENTS"], default_values_t = [0.2, 0.2])]
+    mix: Vec<f32>,
+    /// Largest part of the reconstruction in such a mix
+    #[arg(long, default_value_t = 0.8)]
+    mix_most: f32,
+    /// Share of the pictures that are compressed as their original was, on its own grid of blocks
+    #[arg(long, default_value_t = 0.5)]
+    compress: f32,
     /// Minutes that each auto-encoder learns
     #[arg(long, default_value_t = 3.0)]
     minutes: f64,
@@ -62,6 +71,12 @@ pub fn run(args: &ReconstructArgs) -> Result<()> {
         sources: args.sources.clone(),
         per_source: args.per_source,
         partial: args.partial,
+        alignment: Alignment {
+            pixels: args.mix[0],
+            coefficients: args.mix[1],
+            most: args.mix_most,
+            compress: args.compress,
+        },
         length: Length { minutes: args.minutes, steps: args.steps },
         seed: args.seed,
     };

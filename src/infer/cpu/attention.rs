@@ -65,11 +65,11 @@ pub fn heads(kernels: Kernels, network: &Network, [spatial, residual]: [LastMaps
     let mut places = Vec::with_capacity(area * classes);
     let mut fused = vec![0f64; classes];
     for place in 0..area {
-        for class in 0..classes {
+        for (class, fused) in fused.iter_mut().enumerate() {
             let row = class * FEATURES..(class + 1) * FEATURES;
             let sum = spatial.dot(&for_s[row.clone()], place) + residual.dot(&for_r[row], place);
             let logit = sum + f64::from(network.fc.bias[class]);
-            fused[class] += logit / area as f64;
+            *fused += logit / area as f64;
             places.push(logit as f32);
         }
     }
@@ -200,7 +200,7 @@ fn multiply<I: Isa, const ROWS: usize>(
     for (row, start) in starts.iter_mut().enumerate() {
         *start = (first + row * walk.depth) as u32;
     }
-    for (row, sums) in sums::<I, ROWS>(isa, lines, &[starts], walk, weights).into_iter().enumerate() {
+    for (row, sums) in sums::<I, f32, ROWS>(isa, lines, &[starts], walk, weights).into_iter().enumerate() {
         let to = &mut to[row * FEATURES..][..2 * I::LANES];
         isa.store(sums[0], to);
         isa.store(sums[1], &mut to[I::LANES..]);

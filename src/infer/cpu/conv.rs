@@ -3,7 +3,7 @@
 
 use super::super::network::Conv;
 use super::gemm::{Runs, TAPS, Walk, sums, with_rows};
-use super::pack::{self, Aligned, BLOCK};
+use super::pack::{self, Aligned, BLOCK, Stored, Units, Weights, with_weights};
 use super::simd::{Isa, Kernels, Task};
 use super::threads;
 
@@ -35,10 +35,10 @@ pub struct Finish {
 }
 
 impl Finish {
-    /// Bias, skip and ReLU for one vector that goes to `to`.
+    /// Unit of the weights, bias, skip and ReLU for one vector that goes to `to`.
     #[inline(always)]
-    pub fn store<I: Isa>(self, isa: I, sum: I::V, bias: I::V, to: &mut [f32]) {
-        let mut value = isa.add(sum, bias);
+    pub fn store<I: Isa>(self, isa: I, sum: I::V, [unit, bias]: [I::V; 2], to: &mut [f32]) {
+        let mut value = isa.mul_add(sum, unit, bias);
         if self.add {
             value = isa.add(value, isa.load(to));
         }
@@ -52,7 +52,8 @@ impl Finish {
 /// A packed convolution.
 #[derive(Debug)]
 pub struct Direct {
-    weights: Aligned,
+    weights: Weights,
+    units: Aligned,
     bias: Aligned,
     channels_in: usize,
     kernel: usize,
@@ -68,21 +69,23 @@ impl Direct {
         let Conv { channels_in, channels_out, kernel, stride, .. } = *conv;
         let taps = kernel * kernel;
         assert!(taps <= TAPS, "a kernel of at most 3x3");
-        let weight = |output: usize, tap: usize, input: usize| conv.weight[(output * channels_in + input) * taps + tap];
-        let weights = pack::panels(kernels.panel(), channels_out, taps, [channels_in, BLOCK], weight);
-        Direct { weights, bias: pack::padded(&conv.bias), channels_in, kernel, stride }
+        let Units { values, units, whole } = Units::of(conv);
+        let weight = |output: usize, tap: usize, input: usize| values[(output * channels_in + input) * taps + tap];
+        let weights = packed(whole, kernels.panel(), channels_out, taps, [channels_in, BLOCK], weight);
+        Direct { weights, units, bias: pack::padded(&conv.bias), channels_in, kernel, stride }
     }
 
     /// Packs the first convolution, which reads a [`Framed`] picture: a row of the kernel is one tap.
     pub fn stem(conv: &Conv, kernels: Kernels) -> Direct {
         let Conv { channels_in, channels_out, kernel, stride, .. } = *conv;
         let row = kernel * channels_in;
+        let Units { values, units, whole } = Units::of(conv);
         let weight = |output: usize, tap: usize, at: usize| {
             let (channel, dx) = (at % channels_in, at / channels_in);
-            conv.weight[((output * channels_in + channel) * kernel + tap) * kernel + dx]
+            values[((output * channels_in + channel) * kernel + tap) * kernel + dx]
         };
-        let weights = pack::panels(kernels.panel(), channels_out, kernel, [row, row], weight);
-        Direct { weights, bias: pack::padded(&conv.bias), channels_in, kernel, stride }
+        let weights = packed(whole, kernels.panel(), channels_out, kernel, [row, row], weight);
+        Direct { weights, units, bias: pack::padded(&conv.bias), channels_in, kernel, stride }
     }
 
     fn size_out(&self, from: Size) -> Size {
@@ -127,6 +130,22 @@ impl Direct {
         threads::chunks(out, length, |block, out| {
             kernels.run(DirectBlock { layer: self, input, from, to, walk, out, block, finish, framed });
         });
+    }
+}
+
+/// [`pack::panels`] of whole numbers or of others.
+fn packed(
+    whole: bool,
+    panel: usize,
+    outputs: usize,
+    taps: usize,
+    depth: [usize; 2],
+    weight: impl Fn(usize, usize, usize) -> f32,
+) -> Weights {
+    if whole {
+        Weights::Levels(pack::panels(panel, outputs, taps, depth, weight))
+    } else {
+        Weights::Plain(pack::panels(panel, outputs, taps, depth, weight))
     }
 }
 
@@ -185,11 +204,14 @@ impl Task for DirectBlock<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(mut self, isa: I) {
+        let layer = self.layer;
         self.out[..BLOCK].fill(0.0);
         for part in 0..BLOCK / (2 * I::LANES) {
             let mut place = Place { image: 0, y: 0, x: 0 };
             for (first, rows) in Runs::new(self.to.places(), I::ROWS) {
-                with_rows!(rows, I::ROWS, ROWS => self.tile::<I, ROWS>(isa, part, first, &mut place));
+                with_weights!(&layer.weights, weights => {
+                    with_rows!(rows, I::ROWS, ROWS => self.tile::<I, _, ROWS>(isa, weights, part, first, &mut place))
+                });
             }
         }
     }
@@ -197,7 +219,14 @@ impl Task for DirectBlock<'_> {
 
 impl DirectBlock<'_> {
     #[inline(always)]
-    fn tile<I: Isa, const ROWS: usize>(&mut self, isa: I, part: usize, first: usize, place: &mut Place) {
+    fn tile<I: Isa, T: Stored, const ROWS: usize>(
+        &mut self,
+        isa: I,
+        weights: &[T],
+        part: usize,
+        first: usize,
+        place: &mut Place,
+    ) {
         let Direct { kernel, stride, .. } = *self.layer;
         let mut starts = [[0u32; ROWS]; TAPS];
         let taps = if self.framed { kernel } else { kernel * kernel };
@@ -230,14 +259,16 @@ impl DirectBlock<'_> {
         let panel = 2 * I::LANES;
         let length = self.walk.blocks * taps * self.walk.depth * panel;
         let index = self.block * (BLOCK / panel) + part;
-        let weights = &self.layer.weights[index * length..(index + 1) * length];
-        let sums = sums::<I, ROWS>(isa, self.input, &starts[..taps], self.walk, weights);
-        let bias = &self.layer.bias[index * panel..(index + 1) * panel];
-        let bias = [isa.load(bias), isa.load(&bias[I::LANES..])];
+        let weights = &weights[index * length..(index + 1) * length];
+        let sums = sums::<I, T, ROWS>(isa, self.input, &starts[..taps], self.walk, weights);
+        let affine = [0, I::LANES].map(|at| {
+            let at = index * panel + at;
+            [isa.load(&self.layer.units[at..]), isa.load(&self.layer.bias[at..])]
+        });
         for (row, sums) in sums.into_iter().enumerate() {
             let to = &mut self.out[(1 + first + row) * BLOCK + part * panel..][..panel];
-            self.finish.store(isa, sums[0], bias[0], to);
-            self.finish.store(isa, sums[1], bias[1], &mut to[I::LANES..]);
+            self.finish.store(isa, sums[0], affine[0], to);
+            self.finish.store(isa, sums[1], affine[1], &mut to[I::LANES..]);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The matrix kernel: a few rows of one matrix times two vectors' width of another, all sums in registers. Convolutions
 //! call it with rows that lie where their taps point (virtual im2col), Winograd's with transformed tiles.
 
+use super::pack::Stored;
 use super::simd::Isa;
 
 /// Most taps of one call: 3x3.
@@ -73,12 +74,12 @@ pub(crate) use with_rows;
 /// # Panics
 /// If a row reaches beyond `values`, or there are too few weights.
 #[inline(always)]
-pub fn sums<I: Isa, const ROWS: usize>(
+pub fn sums<I: Isa, T: Stored, const ROWS: usize>(
     isa: I,
     values: &[f32],
     starts: &[[u32; ROWS]],
     walk: Walk,
-    weights: &[f32],
+    weights: &[T],
 ) -> [[I::V; 2]; ROWS] {
     let Walk { blocks, block_stride, depth } = walk;
     let furthest = starts.iter().flatten().copied().max().unwrap_or(0) as usize;
@@ -93,7 +94,7 @@ pub fn sums<I: Isa, const ROWS: usize>(
             unsafe {
                 let rows = starts.map(|start| values.as_ptr().add(start as usize + block * block_stride));
                 for step in 0..depth {
-                    let pair = [isa.read(weight), isa.read(weight.add(I::LANES))];
+                    let pair = [T::read(isa, weight), T::read(isa, weight.add(I::LANES))];
                     weight = weight.add(2 * I::LANES);
                     for row in 0..ROWS {
                         let value = isa.splat(*rows[row].add(step));

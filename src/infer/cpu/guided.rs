@@ -4,6 +4,8 @@
 //! All quantities of a pixel (moments, then coefficients) are lanes of one vector. Sums are f64: a running sum in f32 loses
 //! what the variance is made of.
 
+use std::marker::PhantomData;
+
 use super::super::architecture::{GuideMode, GuidedFilterConfig};
 use super::simd::{Isa, Kernels, Task};
 
@@ -21,8 +23,8 @@ pub fn residual(
     assert!(planes.len() == 3 * height * width && out.len() == planes.len(), "three planes of height x width values");
     let picture = Picture { planes, height, width, radius: config.radius_px, eps: config.eps, out };
     match config.mode {
-        GuideMode::PerChannel => kernels.run(Filter { picture, guide: PerChannel }),
-        GuideMode::Colour => kernels.run(Filter { picture, guide: Colour }),
+        GuideMode::PerChannel => kernels.run(Filter { picture, guide: PhantomData::<PerChannel> }),
+        GuideMode::Colour => kernels.run(Filter { picture, guide: PhantomData::<Colour> }),
     }
 }
 
@@ -130,8 +132,7 @@ impl Picture<'_> {
 
 struct Filter<'a, G> {
     picture: Picture<'a>,
-    #[allow(dead_code, reason = "names the guide")]
-    guide: G,
+    guide: PhantomData<G>,
 }
 
 impl Task for Filter<'_, PerChannel> {
@@ -195,9 +196,9 @@ fn filter<G: Guide<LANES>, const LANES: usize>(picture: Picture<'_>) {
         if let Some(y) = y.checked_sub(radius) {
             let scale = 1.0 / picture.count(y, height) as f64;
             let mut window = Window::new(&coefficients, radius);
-            for x in 0..width {
+            for (x, per_column) in per_column.iter().enumerate() {
                 let pixel = picture.pixel(y, x);
-                let filtered = G::apply(&window.mean(x, scale * per_column[x]), pixel);
+                let filtered = G::apply(&window.mean(x, scale * per_column), pixel);
                 for channel in 0..3 {
                     picture.out[channel * area + y * width + x] = (pixel[channel] - filtered[channel]).abs() as f32;
                 }

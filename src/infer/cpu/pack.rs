@@ -3,9 +3,13 @@
 //! Maps lie in blocks of [`BLOCK`] channels: `[block][1 + n * height * width][BLOCK]`. The first place of each block is all
 //! zeros: what lies beside a map is read from there. A number of channels that is no multiple is filled up with zeros.
 //!
-//! Weights lie as the matrix kernel reads them: `[panel][block][tap][channel of the block][lane of the panel]`.
+//! Weights lie as the matrix kernel reads them: `[panel][block][tap][channel of the block][lane of the panel]`. Those of an
+//! int8 model stay whole numbers, of two bytes: reading weights is what the small maps of the last stages wait for.
 
 use std::ops::{Deref, DerefMut};
+
+use super::super::network::Conv;
+use super::simd::Isa;
 
 /// Channels of a block.
 pub const BLOCK: usize = 32;
@@ -22,50 +26,144 @@ pub const fn block_length(places: usize) -> usize {
 
 /// Values that begin at a cache line, so that no vector lies across two.
 #[derive(Debug, Default)]
-pub struct Aligned {
-    values: Vec<f32>,
+pub struct Aligned<T = f32> {
+    values: Vec<T>,
     start: usize,
     length: usize,
 }
 
-impl Aligned {
+impl<T: Copy + Default> Aligned<T> {
     /// Bytes of a cache line, and of the widest vector.
     const LINE: usize = 64;
 
     /// Zeros.
-    pub fn zeros(length: usize) -> Aligned {
-        let spare = Self::LINE / size_of::<f32>();
-        let values = vec![0.0; length + spare];
+    pub fn zeros(length: usize) -> Self {
+        let spare = Self::LINE / size_of::<T>();
+        let values = vec![T::default(); length + spare];
         // A vector's memory stays where it is: `values` never grows.
         let start = values.as_ptr().align_offset(Self::LINE).min(spare);
         Aligned { values, start, length }
     }
 }
 
-impl Deref for Aligned {
-    type Target = [f32];
+impl<T> Deref for Aligned<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         &self.values[self.start..self.start + self.length]
     }
 }
 
-impl DerefMut for Aligned {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         &mut self.values[self.start..self.start + self.length]
+    }
+}
+
+/// A number as packed weights hold it.
+pub trait Stored: Copy + Default {
+    /// From a number that fits.
+    fn stored(value: f64) -> Self;
+    /// A vector of them as f32.
+    ///
+    /// # Safety
+    /// [`Isa::LANES`] values from `from` on can be read.
+    unsafe fn read<I: Isa>(isa: I, from: *const Self) -> I::V;
+}
+
+impl Stored for f32 {
+    fn stored(value: f64) -> f32 {
+        value as f32
+    }
+
+    #[inline(always)]
+    unsafe fn read<I: Isa>(isa: I, from: *const f32) -> I::V {
+        // SAFETY: as promised by the caller.
+        unsafe { isa.read(from) }
+    }
+}
+
+impl Stored for i16 {
+    fn stored(value: f64) -> i16 {
+        value as i16
+    }
+
+    #[inline(always)]
+    unsafe fn read<I: Isa>(isa: I, from: *const i16) -> I::V {
+        // SAFETY: as promised by the caller.
+        unsafe { isa.read_i16(from) }
+    }
+}
+
+/// Packed weights.
+#[derive(Debug)]
+pub enum Weights {
+    /// As they are.
+    Plain(Aligned),
+    /// Whole numbers, exact, of which each output channel has its own unit.
+    Levels(Aligned<i16>),
+}
+
+/// Calls `$body` with `$weights` bound to whichever kind of numbers they are.
+macro_rules! with_weights {
+    ($from:expr, $weights:ident => $body:expr) => {
+        match $from {
+            Weights::Plain($weights) => $body,
+            Weights::Levels($weights) => $body,
+        }
+    };
+}
+pub(crate) use with_weights;
+
+/// A convolution's weights in units of their output channel: -127 to 127 and whole, as they are in an int8 model, or plain
+/// with units of one.
+#[derive(Debug)]
+pub struct Units {
+    /// In the order of [`Conv::weight`].
+    pub values: Vec<f32>,
+    /// The unit of each output channel, filled up with zeros to whole blocks.
+    pub units: Aligned,
+    /// Whether all values are whole.
+    pub whole: bool,
+}
+
+impl Units {
+    /// Largest level of int8; the largest weight of a channel lies on it.
+    const LEVELS: f32 = 127.0;
+    /// How far from whole a weight may come out that was a level times two factors in f32: 127 roundings of 1.2e-7, twice.
+    const ROUNDING: f32 = 1e-3;
+
+    /// Finds out what the weights are.
+    pub fn of(conv: &Conv) -> Units {
+        let channels = conv.weight.chunks(conv.weight.len() / conv.channels_out);
+        let mut values = Vec::with_capacity(conv.weight.len());
+        let mut units = Vec::with_capacity(conv.channels_out);
+        let mut whole = true;
+        for channel in channels {
+            let most = channel.iter().fold(0f32, |most, weight| most.max(weight.abs()));
+            let unit = if most > 0.0 { most / Self::LEVELS } else { 1.0 };
+            values.extend(channel.iter().map(|weight| (weight / unit).round()));
+            units.push(unit);
+            whole &= channel.iter().all(|weight| (weight / unit - (weight / unit).round()).abs() < Self::ROUNDING);
+        }
+        if !whole {
+            values.copy_from_slice(&conv.weight);
+            units.fill(1.0);
+        }
+        Units { values, units: padded(&units), whole }
     }
 }
 
 /// Packs a matrix a tap for the matrix kernel; `weight(output, tap, input)`.
 ///
 /// `depth` inputs are a block: [`BLOCK`], or all of them where they lie in one row.
-pub fn panels(
+pub fn panels<T: Stored>(
     panel: usize,
     outputs: usize,
     taps: usize,
     [inputs, depth]: [usize; 2],
     weight: impl Fn(usize, usize, usize) -> f32,
-) -> Aligned {
+) -> Aligned<T> {
     let padded_inputs = inputs.next_multiple_of(depth);
     let mut packed = Aligned::zeros(outputs.next_multiple_of(BLOCK) * taps * padded_inputs);
     for output in 0..outputs {
@@ -73,7 +171,7 @@ pub fn panels(
         for input in 0..inputs {
             for tap in 0..taps {
                 let row = (input / depth * taps + tap) * depth + input % depth;
-                packed[start + row * panel + lane] = weight(output, tap, input);
+                packed[start + row * panel + lane] = T::stored(f64::from(weight(output, tap, input)));
             }
         }
     }

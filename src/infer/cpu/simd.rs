@@ -28,6 +28,9 @@ pub trait Isa: Copy {
     /// [`Isa::LANES`] values from `from` on can be read.
     unsafe fn read(self, from: *const f32) -> Self::V;
     /// # Safety
+    /// [`Isa::LANES`] values from `from` on can be read.
+    unsafe fn read_i16(self, from: *const i16) -> Self::V;
+    /// # Safety
     /// [`Isa::LANES`] values from `to` on can be written.
     unsafe fn write(self, vector: Self::V, to: *mut f32);
     /// a + b

@@ -4,10 +4,12 @@
 //! F(4x4) needs 36 multiplications for 16 outputs instead of 144, F(2x2) 16 for 4 instead of 36. F(4x4) wants four times
 //! the plain weights' memory, F(2x2) 1.8 times.
 
+use std::marker::PhantomData;
+
 use super::super::network::Conv;
 use super::conv::{Finish, Size};
 use super::gemm::{Runs, Walk, sums, with_rows};
-use super::pack::{self, Aligned, BLOCK};
+use super::pack::{self, Aligned, BLOCK, Stored, Units, Weights, with_weights};
 use super::simd::{Isa, Kernels, Task};
 use super::threads;
 
@@ -15,7 +17,8 @@ use super::threads;
 /// level cache.
 const GROUP_VALUES: usize = 1 << 16;
 
-/// Transforms of one tile size; `IN` = `OUT` + 2.
+/// Transforms of one tile size; `IN` = `OUT` + 2. The denominators of Winograd's G stand in A^T, so that transformed weights
+/// of an int8 model stay whole.
 trait Scheme<const IN: usize, const OUT: usize> {
     /// The weights' transform G, `[IN][3]`.
     const WEIGHTS: [[f64; 3]; IN];
@@ -29,14 +32,8 @@ trait Scheme<const IN: usize, const OUT: usize> {
 struct Four;
 
 impl Scheme<6, 4> for Four {
-    const WEIGHTS: [[f64; 3]; 6] = [
-        [1.0 / 4.0, 0.0, 0.0],
-        [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-        [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-        [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-        [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-        [0.0, 0.0, 1.0],
-    ];
+    const WEIGHTS: [[f64; 3]; 6] =
+        [[1.0, 0.0, 0.0], [-1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [1.0, 2.0, 4.0], [1.0, -2.0, 4.0], [0.0, 0.0, 1.0]];
 
     #[inline(always)]
     fn forward<I: Isa>(isa: I, [d0, d1, d2, d3, d4, d5]: [I::V; 6]) -> [I::V; 6] {
@@ -55,14 +52,14 @@ impl Scheme<6, 4> for Four {
 
     #[inline(always)]
     fn back<I: Isa>(isa: I, [m0, m1, m2, m3, m4, m5]: [I::V; 6]) -> [I::V; 4] {
-        let [two, four, eight] = [2.0, 4.0, 8.0].map(|factor| isa.splat(factor));
-        let (near, near_odd) = (isa.add(m1, m2), isa.sub(m1, m2));
+        let [third, fourth, sixth, twelfth] = [3.0, 4.0, 6.0, 12.0].map(|part| isa.splat(1.0 / part));
+        let (near, near_odd) = (isa.mul(sixth, isa.add(m1, m2)), isa.mul(sixth, isa.sub(m1, m2)));
         let (far, far_odd) = (isa.add(m3, m4), isa.sub(m3, m4));
         [
-            isa.add(isa.add(m0, near), far),
-            isa.mul_add(two, far_odd, near_odd),
-            isa.mul_add(four, far, near),
-            isa.add(isa.mul_add(eight, far_odd, near_odd), m5),
+            isa.mul_add(fourth, m0, isa.mul_add(isa.splat(1.0 / 24.0), far, near)),
+            isa.mul_add(twelfth, far_odd, near_odd),
+            isa.mul_add(sixth, far, near),
+            isa.add(isa.mul_add(third, far_odd, near_odd), m5),
         ]
     }
 }
@@ -71,7 +68,7 @@ impl Scheme<6, 4> for Four {
 struct Two;
 
 impl Scheme<4, 2> for Two {
-    const WEIGHTS: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+    const WEIGHTS: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, -1.0, 1.0], [0.0, 0.0, 1.0]];
 
     #[inline(always)]
     fn forward<I: Isa>(isa: I, [d0, d1, d2, d3]: [I::V; 4]) -> [I::V; 4] {
@@ -80,7 +77,8 @@ impl Scheme<4, 2> for Two {
 
     #[inline(always)]
     fn back<I: Isa>(isa: I, [m0, m1, m2, m3]: [I::V; 4]) -> [I::V; 2] {
-        [isa.add(isa.add(m0, m1), m2), isa.sub(isa.sub(m1, m2), m3)]
+        let half = isa.splat(0.5);
+        [isa.mul_add(half, isa.add(m1, m2), m0), isa.sub(isa.mul(half, isa.sub(m1, m2)), m3)]
     }
 }
 
@@ -112,7 +110,8 @@ impl Outputs {
 pub struct Winograd {
     outputs: Outputs,
     /// `[panel][position][block][channel of the block][lane of the panel]`
-    weights: Aligned,
+    weights: Weights,
+    units: Aligned,
     bias: Aligned,
     channels_in: usize,
 }
@@ -124,11 +123,15 @@ impl Winograd {
     /// For other convolutions than 3x3 with stride 1.
     pub fn new(conv: &Conv, outputs: Outputs, kernels: Kernels) -> Winograd {
         assert_eq!((conv.kernel, conv.stride), (3, 1), "Winograd's filtering is for 3x3 with stride 1");
-        let weights = match outputs {
-            Outputs::Four => packed::<Four, 6, 4>(conv, kernels.panel()),
-            Outputs::Two => packed::<Two, 4, 2>(conv, kernels.panel()),
+        let Units { values, units, whole } = Units::of(conv);
+        let (channels, panel) = ([conv.channels_in, conv.channels_out], kernels.panel());
+        let weights = match (outputs, whole) {
+            (Outputs::Four, true) => Weights::Levels(packed::<Four, _, 6, 4>(&values, channels, panel)),
+            (Outputs::Four, false) => Weights::Plain(packed::<Four, _, 6, 4>(&values, channels, panel)),
+            (Outputs::Two, true) => Weights::Levels(packed::<Two, _, 4, 2>(&values, channels, panel)),
+            (Outputs::Two, false) => Weights::Plain(packed::<Two, _, 4, 2>(&values, channels, panel)),
         };
-        Winograd { outputs, weights, bias: pack::padded(&conv.bias), channels_in: conv.channels_in }
+        Winograd { outputs, weights, units, bias: pack::padded(&conv.bias), channels_in: conv.channels_in }
     }
 
     /// Values of scratch that [`Winograd::run`] needs for transformed tiles and for their products.
@@ -181,8 +184,8 @@ impl Winograd {
                 let (layer, tiles) = (self, &*tiles);
                 let products = Products { layer, block, group, tiles, products, finish, out };
                 match self.outputs {
-                    Outputs::Four => kernels.run(Back::<Four, 6, 4> { products, scheme: Four }),
-                    Outputs::Two => kernels.run(Back::<Two, 4, 2> { products, scheme: Two }),
+                    Outputs::Four => kernels.run(Back::<Four, 6, 4> { products, scheme: PhantomData }),
+                    Outputs::Two => kernels.run(Back::<Two, 4, 2> { products, scheme: PhantomData }),
                 }
             });
         }
@@ -190,19 +193,22 @@ impl Winograd {
 }
 
 /// G g G^T of all weights.
-fn packed<S: Scheme<IN, OUT>, const IN: usize, const OUT: usize>(conv: &Conv, panel: usize) -> Aligned {
-    let blocks = pack::blocks(conv.channels_in);
-    let length = blocks * BLOCK * panel;
-    let mut packed = Aligned::zeros(pack::blocks(conv.channels_out) * BLOCK / panel * IN * IN * length);
-    for (pair, weight) in conv.weight.chunks_exact(9).enumerate() {
-        let (output, input) = (pair / conv.channels_in, pair % conv.channels_in);
+fn packed<S: Scheme<IN, OUT>, T: Stored, const IN: usize, const OUT: usize>(
+    weights: &[f32],
+    [channels_in, channels_out]: [usize; 2],
+    panel: usize,
+) -> Aligned<T> {
+    let length = pack::blocks(channels_in) * BLOCK * panel;
+    let mut packed = Aligned::zeros(pack::blocks(channels_out) * BLOCK / panel * IN * IN * length);
+    for (pair, weight) in weights.chunks_exact(9).enumerate() {
+        let (output, input) = (pair / channels_in, pair % channels_in);
         let lines: [[f64; IN]; 3] =
             [0, 3, 6].map(|at| along::<IN>(&S::WEIGHTS, [0, 1, 2].map(|x| f64::from(weight[at + x]))));
         let start = output / panel * IN * IN * length + input * panel + output % panel;
         for x in 0..IN {
             let column = along::<IN>(&S::WEIGHTS, lines.map(|line| line[x]));
             for (y, value) in column.into_iter().enumerate() {
-                packed[start + (y * IN + x) * length] = value as f32;
+                packed[start + (y * IN + x) * length] = T::stored(value);
             }
         }
     }
@@ -244,12 +250,12 @@ struct Forward<'a, S, const IN: usize, const OUT: usize> {
     input: &'a [f32],
     group: Group,
     tiles: &'a mut [f32],
-    scheme: std::marker::PhantomData<S>,
+    scheme: PhantomData<S>,
 }
 
 impl<'a, S, const IN: usize, const OUT: usize> Forward<'a, S, IN, OUT> {
     fn new(input: &'a [f32], group: Group, tiles: &'a mut [f32]) -> Self {
-        Forward { input, group, tiles, scheme: std::marker::PhantomData }
+        Forward { input, group, tiles, scheme: PhantomData }
     }
 }
 
@@ -310,8 +316,7 @@ struct Products<'a> {
 /// Multiplies and transforms back.
 struct Back<'a, S, const IN: usize, const OUT: usize> {
     products: Products<'a>,
-    #[allow(dead_code, reason = "names the scheme")]
-    scheme: S,
+    scheme: PhantomData<S>,
 }
 
 impl<S: Scheme<IN, OUT>, const IN: usize, const OUT: usize> Task for Back<'_, S, IN, OUT> {
@@ -329,16 +334,18 @@ impl<S: Scheme<IN, OUT>, const IN: usize, const OUT: usize> Task for Back<'_, S,
         for part in 0..BLOCK / panel {
             let index = block * (BLOCK / panel) + part;
             for position in 0..IN * IN {
-                let weights = &layer.weights[(index * IN * IN + position) * length..][..length];
+                let start = (index * IN * IN + position) * length;
                 for (first, rows) in Runs::new(count, I::ROWS) {
                     let at = (position * count + first) * BLOCK;
                     let to = &mut products[at + part * panel..];
-                    with_rows!(rows, I::ROWS, ROWS => multiply::<I, ROWS>(isa, tiles, at, walk, weights, to));
+                    with_weights!(&layer.weights, weights => {
+                        let weights = &weights[start..start + length];
+                        with_rows!(rows, I::ROWS, ROWS => multiply::<I, _, ROWS>(isa, tiles, at, walk, weights, to))
+                    });
                 }
             }
         }
         let Size { height, width, .. } = group.size;
-        let bias = &layer.bias[block * BLOCK..(block + 1) * BLOCK];
         for tile in 0..count {
             let [image, top, left] = group.corner(tile, OUT);
             for lane in (0..BLOCK).step_by(I::LANES) {
@@ -353,12 +360,13 @@ impl<S: Scheme<IN, OUT>, const IN: usize, const OUT: usize> Task for Back<'_, S,
                         half[dy][dx] = column[dy];
                     }
                 }
-                let bias = isa.load(&bias[lane..]);
+                let channel = block * BLOCK + lane;
+                let affine = [isa.load(&layer.units[channel..]), isa.load(&layer.bias[channel..])];
                 for (y, line) in (top..height).zip(half) {
                     let line = S::back(isa, line);
                     for (x, value) in (left..width).zip(line) {
                         let to = &mut out[(1 + (image * height + y) * width + x) * BLOCK + lane..];
-                        finish.store(isa, value, bias, to);
+                        finish.store(isa, value, affine, to);
                     }
                 }
             }
@@ -367,19 +375,19 @@ impl<S: Scheme<IN, OUT>, const IN: usize, const OUT: usize> Task for Back<'_, S,
 }
 
 #[inline(always)]
-fn multiply<I: Isa, const ROWS: usize>(
+fn multiply<I: Isa, T: Stored, const ROWS: usize>(
     isa: I,
     tiles: &[f32],
     first: usize,
     walk: Walk,
-    weights: &[f32],
+    weights: &[T],
     to: &mut [f32],
 ) {
     let mut starts = [0u32; ROWS];
     for (row, start) in starts.iter_mut().enumerate() {
         *start = (first + row * BLOCK) as u32;
     }
-    for (row, sums) in sums::<I, ROWS>(isa, tiles, &[starts], walk, weights).into_iter().enumerate() {
+    for (row, sums) in sums::<I, T, ROWS>(isa, tiles, &[starts], walk, weights).into_iter().enumerate() {
         let to = &mut to[row * BLOCK..][..2 * I::LANES];
         isa.store(sums[0], to);
         isa.store(sums[1], &mut to[I::LANES..]);

@@ -79,12 +79,12 @@ impl Device {
         &self,
         kind: ErrorKind,
         what: &str,
-        make: impl FnOnce(&wgpu::Device) -> T,
+        make: impl FnOnce(&wgpu::Device, &wgpu::Queue) -> T,
     ) -> Result<T> {
         self.check()?;
         let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
         let [outer, middle, inner] = filters.map(|filter| self.device.push_error_scope(filter));
-        let made = make(&self.device);
+        let made = make(&self.device, &self.queue);
         // All are popped before the first is awaited: the scopes belong to this thread's stack.
         let (inner, middle, outer) = (inner.pop(), middle.pop(), outer.pop());
         let error = (inner.await).or(middle.await).or(outer.await);
@@ -137,6 +137,24 @@ impl Device {
     fn lost(&self, cause: String) -> Error {
         Error::caused(ErrorKind::GpuLost, format!("expected an answer of {}", self.name), cause)
     }
+}
+
+/// A buffer that holds `bytes` for the next submission. Not mapped at creation: on a lost device that would panic.
+pub(super) fn filled(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    label: &str,
+    usage: wgpu::BufferUsages,
+    bytes: &[u8],
+) -> wgpu::Buffer {
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes.len() as u64,
+        usage: usage | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    queue.write_buffer(&buffer, 0, bytes);
+    buffer
 }
 
 fn no_gpu(found: &str, cause: impl std::error::Error + Send + Sync + 'static) -> Error {

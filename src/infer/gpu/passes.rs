@@ -1,6 +1,6 @@
 //! What is dispatched for crops of one number and size, in order, with all buffers: made once a size.
 
-use super::device::Device;
+use super::device::{Device, filled};
 use super::pipelines::{Pipelines, Program};
 use super::shaders::{
     AttentionParams, ConvParams, HeadsParams, LINEAR, PoolParams, ResidualParams, TILE_PIXELS, TILE_QUADS, TILE_STEP,
@@ -100,7 +100,7 @@ impl Passes {
             let message = format!("expected crops that fit {} bytes a buffer, found {largest}", device.max_buffer());
             return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        let make = |device: &wgpu::Device| network.encode(device, size);
+        let make = |device: &wgpu::Device, queue: &wgpu::Queue| network.encode(device, queue, size);
         device.checked(ErrorKind::GpuLost, "buffers for crops", make).await?
     }
 
@@ -114,9 +114,9 @@ impl Passes {
         mte: &GuidedFilterConfig,
         size: [usize; 3],
     ) -> Result<Passes> {
-        let make = |device: &wgpu::Device| {
-            let mut builder = Builder::new(device);
-            let (picture, streams) = builder.residual(&pipelines.residual, mte, 1.0, size)?;
+        let make = |device: &wgpu::Device, queue: &wgpu::Queue| {
+            let mut builder = Builder::new(device, queue);
+            let (picture, streams) = builder.residual(&pipelines.residual, mte, 1.0, size, [0, 0])?;
             let read = streams.size() / STREAMS as u64;
             Ok(builder.finish(size, picture, streams, read, read))
         };
@@ -165,16 +165,18 @@ impl Parts<'_> {
         Layout { classes: self.weights.classes as usize, places: [last.height, last.width] }
     }
 
-    fn encode(&self, device: &wgpu::Device, size: [usize; 3]) -> Result<Passes> {
+    fn encode(&self, device: &wgpu::Device, queue: &wgpu::Queue, size: [usize; 3]) -> Result<Passes> {
         let (n, layout) = (size[0], self.layout());
-        let mut builder = Builder::new(device);
-        let (picture, streams) = builder.residual(&self.pipelines.residual, self.mte, self.gain, size)?;
+        let mut builder = Builder::new(device, queue);
+        let margins = self.weights.margins;
+        let (picture, streams) = builder.residual(&self.pipelines.residual, self.mte, self.gain, size, margins)?;
         let maps = self.plan.buffers.map(|values| builder.buffer("maps", STREAMS * n * values, MAPS));
         let splits = |step: &Step| self.conv(step, n).map_or(0, |(params, _)| partial_values(&params));
         let partial = self.plan.steps.iter().map(splits).max().unwrap_or(0).max(QUAD);
         let partial = builder.buffer("partial sums", partial, MAPS);
         let result = builder.buffer("result", n * layout.stride(), MAPS);
         for (index, step) in self.plan.steps.iter().enumerate() {
+            // The stem is the first step and reads what the residual's passes wrote, margins included.
             let from = if index == 0 { &streams } else { &maps[step.from] };
             let to = &maps[step.to];
             match self.conv(step, n) {
@@ -236,24 +238,30 @@ impl Parts<'_> {
         let layer = &self.weights.layers[index];
         // The shader adds onto what it overwrites.
         debug_assert!(add.is_none_or(|add| add == step.to), "a sum lies where it is added");
+        let is_stem = index == 0;
+        let margins = if is_stem { self.weights.margins.iter().sum() } else { 0 };
+        let taps = layer.taps;
         let params = ConvParams {
             images: n as u32,
             src_height: step.shape_in.height as u32,
-            src_width: step.shape_in.width as u32,
+            src_width: (step.shape_in.width + margins) as u32,
             src_quads: step.shape_in.channels.div_ceil(QUAD) as u32,
             dst_height: step.shape_out.height as u32,
             dst_width: step.shape_out.width as u32,
             dst_quads: (step.shape_out.channels / QUAD) as u32,
-            kernel: layer.kernel,
+            kernel_height: taps.height,
+            kernel_width: taps.width,
+            pad_y: taps.pad_y,
+            pad_x: taps.pad_x,
             stride: layer.stride,
-            k_quads: layer.k_quads,
+            tap_quads: taps.quads,
             splits: 1,
             add: u32::from(add.is_some()),
             relu: u32::from(relu),
         };
-        let [x, y] = tiles(&params);
-        let splits =
-            (WANTED_GROUPS / (x * y * STREAMS as u32)).clamp(1, (layer.k_quads / TILE_STEP / MIN_STEPS).max(1));
+        let (_, [x, y]) = tiles(&params);
+        let steps = taps.height * taps.width * taps.quads / TILE_STEP;
+        let splits = (WANTED_GROUPS / (x * y * STREAMS as u32)).clamp(1, (steps / MIN_STEPS).max(1));
         Some((ConvParams { splits, ..params }, index))
     }
 }
@@ -271,10 +279,12 @@ fn pool_params(step: &Step, n: usize, layout: &Layout) -> PoolParams {
     }
 }
 
-/// Tiles of a convolution along pixels and channels.
-fn tiles(params: &ConvParams) -> [u32; 2] {
+/// Which of [`TILE_QUADS`] a convolution takes, and its tiles along pixels and channels.
+fn tiles(params: &ConvParams) -> (usize, [u32; 2]) {
     let pixels = params.images * params.dst_height * params.dst_width;
-    [pixels.div_ceil(TILE_PIXELS), params.dst_quads.div_ceil(TILE_QUADS)]
+    // The widest that its channels fill.
+    let width = TILE_QUADS.iter().position(|quads| *quads <= params.dst_quads).unwrap_or(TILE_QUADS.len() - 1);
+    (width, [pixels.div_ceil(TILE_PIXELS), params.dst_quads.div_ceil(TILE_QUADS[width])])
 }
 
 /// Values of the partial sums of a convolution.
@@ -310,6 +320,7 @@ const MAPS: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE.union(wgpu::BufferU
 /// Collects passes; their parameters become one buffer at the end.
 struct Builder<'a> {
     device: &'a wgpu::Device,
+    queue: &'a wgpu::Queue,
     params: Vec<u8>,
     passes: Vec<Draft>,
 }
@@ -325,8 +336,8 @@ struct Draft {
 }
 
 impl<'a> Builder<'a> {
-    fn new(device: &'a wgpu::Device) -> Self {
-        Builder { device, params: Vec::new(), passes: Vec::new() }
+    fn new(device: &'a wgpu::Device, queue: &'a wgpu::Queue) -> Self {
+        Builder { device, queue, params: Vec::new(), passes: Vec::new() }
     }
 
     fn buffer(&self, label: &str, values: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
@@ -361,8 +372,9 @@ impl<'a> Builder<'a> {
         });
     }
 
-    fn conv(&mut self, program: &Program, params: ConvParams, buffers: &[&wgpu::Buffer]) -> Result<()> {
-        let [x, y] = tiles(&params);
+    fn conv(&mut self, programs: &[Program], params: ConvParams, buffers: &[&wgpu::Buffer]) -> Result<()> {
+        let (width, [x, y]) = tiles(&params);
+        let program = &programs[width];
         if x > MAX_GROUPS {
             return Err(too_large(x));
         }
@@ -381,12 +393,15 @@ impl<'a> Builder<'a> {
         mte: &GuidedFilterConfig,
         gain: f32,
         [n, height, width]: [usize; 3],
+        [left, right]: [usize; 2],
     ) -> Result<(wgpu::Buffer, wgpu::Buffer)> {
         let pixels = n * height * width;
         let picture = self.buffer("picture", 3 * pixels, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST);
         let [moments, coefficients] =
             ["moments", "coefficients"].map(|label| self.buffer(label, planes(mte) * QUAD * pixels, MAPS));
-        let streams = self.buffer("streams", STREAMS * QUAD * pixels, MAPS);
+        // A new buffer is zero, and its margins stay so.
+        let pitch = left + width + right;
+        let streams = self.buffer("streams", STREAMS * QUAD * n * height * pitch, MAPS);
         // No shorter than the window, so that summing the first window costs no more than sliding.
         let segment_px = MIN_SEGMENT.max(2 * mte.radius_px as u32 + 1);
         let params = ResidualParams {
@@ -403,6 +418,8 @@ impl<'a> Builder<'a> {
             std_r: IMAGENET_STD[0],
             std_g: IMAGENET_STD[1],
             std_b: IMAGENET_STD[2],
+            pitch_px: pitch as u32,
+            left_px: left as u32,
         };
         let lines = |lines: usize, length: usize| linear(n * lines * length.div_ceil(segment_px as usize));
         let (rows, columns) = (lines(height, width)?, lines(width, height)?);
@@ -421,12 +438,7 @@ impl<'a> Builder<'a> {
         result_start: u64,
         read_bytes: u64,
     ) -> Passes {
-        use wgpu::util::DeviceExt;
-        let params = self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some("parameters"),
-            contents: &self.params,
-            usage: wgpu::BufferUsages::UNIFORM,
-        });
+        let params = filled(self.device, self.queue, "parameters", wgpu::BufferUsages::UNIFORM, &self.params);
         let bind = |draft: Draft| {
             let slot = wgpu::BufferBinding {
                 buffer: &params,

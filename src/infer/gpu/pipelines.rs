@@ -1,7 +1,7 @@
 //! Compiled shaders, made once a device and network.
 
 use super::device::Device;
-use super::shaders::{ATTENTION, Binding, CONV, HEADS, POOL, RESIDUAL, Shader};
+use super::shaders::{ATTENTION, Binding, CONV, HEADS, POOL, RESIDUAL, Shader, TILE_QUADS};
 use crate::error::{ErrorKind, Result};
 use crate::infer::architecture::GuideMode;
 
@@ -19,8 +19,8 @@ pub(super) struct Program {
 pub(super) struct Pipelines {
     /// `guided_residual.wgsl`, for the guide that the network wants.
     pub residual: Program,
-    /// `conv.wgsl`
-    pub conv: Program,
+    /// `conv.wgsl` for each of [`TILE_QUADS`].
+    pub conv: [Program; TILE_QUADS.len()],
     /// `pool.wgsl`
     pub pool: Program,
     /// `attention.wgsl`
@@ -36,9 +36,10 @@ impl Pipelines {
     /// [`ErrorKind::NoGpu`] for a device that refuses one of them.
     pub async fn new(device: &Device, mode: GuideMode) -> Result<Pipelines> {
         let colour = f64::from(u8::from(mode == GuideMode::Colour));
+        let conv = async |index: usize| program(device, &CONV, &[("LX", f64::from(TILE_QUADS[index]))]).await;
         Ok(Pipelines {
             residual: program(device, &RESIDUAL, &[("COLOUR", colour)]).await?,
-            conv: program(device, &CONV, &[]).await?,
+            conv: [conv(0).await?, conv(1).await?, conv(2).await?],
             pool: program(device, &POOL, &[]).await?,
             attention: program(device, &ATTENTION, &[]).await?,
             heads: program(device, &HEADS, &[]).await?,
@@ -48,7 +49,7 @@ impl Pipelines {
 
 async fn program(device: &Device, shader: &Shader, constants: &[(&str, f64)]) -> Result<Program> {
     let what = format!("the shader {}.wgsl", shader.name);
-    device.checked(ErrorKind::NoGpu, &what, |device| compile(device, shader, constants)).await
+    device.checked(ErrorKind::NoGpu, &what, |device, _| compile(device, shader, constants)).await
 }
 
 fn compile(device: &wgpu::Device, shader: &Shader, constants: &[(&str, f64)]) -> Program {

@@ -51,7 +51,7 @@ pub static CONV: Shader = Shader {
     name: "conv",
     source: include_str!("../../../shaders/conv.wgsl"),
     bindings: &[Params, Read, Read, Read, Write, Write],
-    entry_points: &[("multiply", [8, 8, 1]), ("join", [LINEAR, 1, 1])],
+    entry_points: &[("multiply", [TILE_QUADS[0], 1, 1]), ("join", [LINEAR, 1, 1])],
     params: ConvParams::FIELDS,
 };
 
@@ -86,9 +86,9 @@ pub static HEADS: Shader = Shader {
 pub static SHADERS: [&Shader; 5] = [&RESIDUAL, &CONV, &POOL, &ATTENTION, &HEADS];
 
 /// Pixels of a tile of `conv`'s `multiply`.
-pub const TILE_PIXELS: u32 = 32;
-/// Quads of channels of such a tile.
-pub const TILE_QUADS: u32 = 16;
+pub const TILE_PIXELS: u32 = 16;
+/// Quads of channels of such a tile, its overridable constant `LX`: for many channels and for few.
+pub const TILE_QUADS: [u32; 3] = [64, 32, 16];
 /// Quads of k that such a tile takes at a time.
 pub const TILE_STEP: u32 = 4;
 
@@ -144,6 +144,8 @@ params! {
         std_r: f32,
         std_g: f32,
         std_b: f32,
+        pitch_px: u32,
+        left_px: u32,
     }
 }
 
@@ -157,9 +159,12 @@ params! {
         dst_height: u32,
         dst_width: u32,
         dst_quads: u32,
-        kernel: u32,
+        kernel_height: u32,
+        kernel_width: u32,
+        pad_y: u32,
+        pad_x: u32,
         stride: u32,
-        k_quads: u32,
+        tap_quads: u32,
         splits: u32,
         add: u32,
         relu: u32,

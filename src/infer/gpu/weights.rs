@@ -1,8 +1,6 @@
 //! The network's numbers as the shaders read them, put onto the device once.
 
-use wgpu::util::DeviceExt;
-
-use super::device::Device;
+use super::device::{Device, filled};
 use super::shaders::TILE_STEP;
 use crate::error::{ErrorKind, Result};
 use crate::infer::architecture::{AttentionForm, FEATURES, Fusion};
@@ -11,16 +9,50 @@ use crate::infer::{Conv, Linear, Network, plan};
 /// A convolution of both streams.
 #[derive(Debug)]
 pub(super) struct Layer {
-    /// `[stream][k][channel_out / 4]`
+    /// `[stream][k][channel_out]`
     pub weights: wgpu::Buffer,
-    /// `[stream][channel_out / 4]`
+    /// `[stream][channel_out]`
     pub bias: wgpu::Buffer,
-    /// Quads of k, up to a whole number of steps.
-    pub k_quads: u32,
-    /// Side of the kernel.
-    pub kernel: u32,
+    /// How the kernel is walked over.
+    pub taps: Taps,
     /// Pixels between two outputs.
     pub stride: u32,
+}
+
+/// How a kernel is walked over: runs of quads, one after the other in the maps that are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taps {
+    /// Rows of runs.
+    pub height: u32,
+    /// Runs in a row.
+    pub width: u32,
+    /// Rows of zeros above.
+    pub pad_y: u32,
+    /// Columns of zeros to the left that are not in memory.
+    pub pad_x: u32,
+    /// Quads of a run, a multiple of [`TILE_STEP`].
+    pub quads: u32,
+}
+
+impl Taps {
+    fn of(conv: &Conv) -> Taps {
+        let (kernel, channel_quads) = (conv.kernel as u32, (conv.channels_in / 4) as u32);
+        if conv.channels_in < 4 {
+            return Taps { height: kernel, width: 1, pad_y: kernel / 2, pad_x: 0, quads: row_quads(conv) };
+        }
+        Taps { height: kernel, width: kernel, pad_y: kernel / 2, pad_x: kernel / 2, quads: channel_quads }
+    }
+}
+
+/// Quads that the stem reads of a row for one pixel: each holds the channels of one pixel.
+fn row_quads(stem: &Conv) -> u32 {
+    (stem.kernel as u32).next_multiple_of(TILE_STEP)
+}
+
+/// Pixels of zeros to the left and to the right of what the stem reads, so that every run lies in memory.
+fn stem_margins(stem: &Conv) -> [usize; 2] {
+    let left = stem.kernel / 2;
+    [left, row_quads(stem) as usize - 1 - left]
 }
 
 /// How AFM attends.
@@ -49,6 +81,8 @@ pub(super) struct Weights {
     pub choice: u32,
     /// How many classes.
     pub classes: u32,
+    /// Pixels of zeros to the left and to the right of what the stem reads.
+    pub margins: [usize; 2],
 }
 
 impl Weights {
@@ -57,21 +91,19 @@ impl Weights {
     /// # Errors
     /// [`ErrorKind::NoGpu`] where its memory does not suffice.
     pub async fn new(device: &Device, network: &Network) -> Result<Weights> {
-        device.checked(ErrorKind::NoGpu, "the network's weights", |device| upload(device, network)).await
+        device.checked(ErrorKind::NoGpu, "the network's weights", |device, queue| upload(device, queue, network)).await
     }
 }
 
-fn upload(device: &wgpu::Device, network: &Network) -> Weights {
+fn upload(device: &wgpu::Device, queue: &wgpu::Queue, network: &Network) -> Weights {
     let buffer = |label: &str, values: &[f32]| {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let usage = wgpu::BufferUsages::STORAGE;
-        device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents: &bytes, usage })
+        filled(device, queue, label, wgpu::BufferUsages::STORAGE, &bytes)
     };
     let layer = |(spatial, residual): (&Conv, &Conv)| Layer {
         weights: buffer("weights", &[pack(spatial), pack(residual)].concat()),
         bias: buffer("bias", &[spatial.bias.as_slice(), &residual.bias].concat()),
-        k_quads: k_quads(spatial) as u32,
-        kernel: spatial.kernel as u32,
+        taps: Taps::of(spatial),
         stride: spatial.stride as u32,
     };
     let layers = plan::layers(&network.spatial).into_iter().zip(plan::layers(&network.residual)).map(layer).collect();
@@ -100,6 +132,7 @@ fn upload(device: &wgpu::Device, network: &Network) -> Weights {
             Fusion::Afm | Fusion::Sum | Fusion::Concat => 0,
         },
         classes: config.classes as u32,
+        margins: stem_margins(&network.spatial.stem),
     }
 }
 
@@ -117,20 +150,24 @@ fn fused(network: &Network) -> [Vec<f32>; 2] {
     }
 }
 
-fn k_quads(conv: &Conv) -> usize {
-    (conv.kernel * conv.kernel * conv.channels_in.div_ceil(4)).next_multiple_of(TILE_STEP as usize)
-}
-
-/// `[k][channel_out]`, k = (tap, channel_in), channels up to a whole quad and k up to a whole step with zeros.
+/// `[k][channel_out]`, k as [`Taps`] walk, zeros beyond the kernel.
+///
+/// # Panics
+/// If the convolution reads neither less than four channels nor whole steps, or does not write whole quads; no trunk has one.
 fn pack(conv: &Conv) -> Vec<f32> {
-    let taps = conv.kernel * conv.kernel;
-    let padded = conv.channels_in.next_multiple_of(4);
-    let mut packed = vec![0.0; 4 * k_quads(conv) * conv.channels_out];
-    for (out, of_channel) in conv.weight.chunks(conv.channels_in * taps).enumerate() {
-        for (channel, of_tap) in of_channel.chunks(taps).enumerate() {
-            for (tap, value) in of_tap.iter().enumerate() {
-                packed[(tap * padded + channel) * conv.channels_out + out] = *value;
-            }
+    let taps = Taps::of(conv);
+    assert!(taps.quads.is_multiple_of(TILE_STEP) && conv.channels_out.is_multiple_of(4), "channels fill whole steps");
+    let (kernel, run) = (conv.kernel, 4 * taps.quads as usize);
+    let mut packed = vec![0.0; (taps.height * taps.width) as usize * run * conv.channels_out];
+    for (out, of_channel) in conv.weight.chunks(conv.channels_in * kernel * kernel).enumerate() {
+        for (at, value) in of_channel.iter().enumerate() {
+            let (channel, tap) = (at / (kernel * kernel), at % (kernel * kernel));
+            let k = if taps.width == 1 && kernel != 1 {
+                tap / kernel * run + 4 * (tap % kernel) + channel
+            } else {
+                tap * run + channel
+            };
+            packed[k * conv.channels_out + out] = *value;
         }
     }
     packed

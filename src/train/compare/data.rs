@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{Protocol, Task};
 use crate::picture::Rgb8;
-use crate::picture::crop;
+use crate::picture::crop::{self, CROP_MARGIN};
 use crate::train::augment::AugmentConfig;
 use crate::train::batch::Batch;
 use crate::train::degrade::Tier;
@@ -135,12 +135,14 @@ impl Drawing {
         let indices: Vec<usize> = (0..self.by_class.len()).collect();
         let class = *pick(rng, &indices);
         let rows = if self.makes_fakes { &self.by_class[0] } else { &self.by_class[class] };
-        let mut crop = self.pack.crop(&self.pack.entries()[*pick(rng, rows)])?;
+        let entry = &self.pack.entries()[*pick(rng, rows)];
+        let mut crop = self.pack.crop(entry)?;
         if self.makes_fakes && class > 0 {
-            crop = forge::coarse_face(&crop, &mut at(self.seed, Stream::Forging, step, slot))?;
+            crop = forge::coarse_face(&crop, &entry.place(), &mut at(self.seed, Stream::Forging, step, slot))?;
         }
         let moves = self.augment.draw(&mut at(self.seed, Stream::Looks, step, slot));
-        Ok((crop::resize(&moves.place(&crop), self.side_px, self.side_px)?, class as i32))
+        let seen = moves.place(&crop, self.pack.share(entry, CROP_MARGIN));
+        Ok((crop::resize(&seen, self.side_px, self.side_px)?, class as i32))
     }
 }
 
@@ -180,7 +182,7 @@ impl Exam {
             .par_iter()
             .map(|row| {
                 let entry = &entries[*row];
-                crop::resize(&degraded_crop(&pack.crop(entry)?, entry, tier, *row)?, side_px, side_px)
+                crop::resize(&degraded_crop(&pack.crop_at(entry, CROP_MARGIN)?, entry, tier, *row)?, side_px, side_px)
             })
             .collect::<Result<_>>()?;
         let truth = rows.iter().filter_map(|row| classes.class_of(&entries[*row])).collect();

@@ -15,7 +15,7 @@ impl ModelFile {
     /// The network as a module of burn, on a device: for training, and as the other side of parity tests.
     ///
     /// # Errors
-    /// [`ErrorKind::BadWeights`] for a missing, misshapen or unexpected tensor, or one with values that are not finite.
+    /// [`BadWeights`](crate::ErrorKind::BadWeights) for a missing, misshapen or unexpected tensor, or one with values that are not finite.
     pub fn module<B: Backend>(&self, device: &B::Device) -> Result<GrNet<B>> {
         self.fill(self.meta.network.init::<B>(device))
     }
@@ -43,7 +43,7 @@ impl ModelFile {
 /// Writes a model file.
 ///
 /// # Errors
-/// [`ErrorKind::BadWeights`] when the metadata is out of range.
+/// [`BadWeights`](crate::ErrorKind::BadWeights) when the metadata is out of range.
 pub fn write_model<B: Backend>(network: &GrNet<B>, meta: &ModelMeta, precision: Precision) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     read_module(network, &mut |name, shape, values| tensors.push((name.to_string(), shape.to_vec(), values)));
@@ -53,7 +53,7 @@ pub fn write_model<B: Backend>(network: &GrNet<B>, meta: &ModelMeta, precision: 
 /// Loads a trunk from a torchvision `resnet18` state dict; its classifier and its counters are ignored.
 ///
 /// # Errors
-/// [`ErrorKind::BadWeights`] for a missing, misshapen or unexpected tensor.
+/// [`BadWeights`](crate::ErrorKind::BadWeights) for a missing, misshapen or unexpected tensor.
 pub fn load_trunk<B: Backend>(trunk: ResNet18<B>, tensors: &Tensors) -> Result<ResNet18<B>> {
     let mut used = BTreeSet::new();
     let trunk = fill_module(trunk, &mut |name, shape| {

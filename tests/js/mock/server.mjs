@@ -12,6 +12,8 @@ export const CDN = 'cdn.example';
 /** @param {Map<string, {type: string, body: Buffer}>} pictures by file name */
 export async function startMock(pictures) {
   const requests = [];
+  /** Pages that a test wrote itself, by path. */
+  const pages = new Map();
   /** Requests for these paths wait until released. */
   const held = new Map();
 
@@ -27,9 +29,9 @@ export async function startMock(pictures) {
   });
 
   function answer(host, url, response) {
-    const [, folder, name] = url.pathname.split('/');
-    if (folder === 'photo' && pictures.has(name)) {
-      const { type, body } = pictures.get(name);
+    const [, folder] = url.pathname.split('/');
+    if (/^(photo|ads)$/.test(folder) && pictures.has(url.pathname.split('/').at(-1))) {
+      const { type, body } = pictures.get(url.pathname.split('/').at(-1));
       response.writeHead(200, { 'content-type': url.searchParams.get('type') ?? type, 'cache-control': 'max-age=600' });
       // Bytes behind a picture's end are no part of it: the same picture, but another file.
       return response.end(url.searchParams.has('n') ? Buffer.concat([body, Buffer.from(url.search)]) : body);
@@ -48,6 +50,11 @@ export async function startMock(pictures) {
       response.writeHead(503);
       return response.end();
     }
+    if (pages.has(folder)) {
+      response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
+      return response.end(pages.get(folder));
+    }
+    if (folder === 'www' && /^[\w/.-]+\.js$/.test(url.pathname)) return answerScript(url.pathname, response);
     if (host === SOCIAL && /^(feed|virtual|strict|many|hostile|empty)$/.test(folder)) {
       const headers = { 'content-type': 'text/html; charset=utf-8', 'set-cookie': 'session=secret' };
       if (folder === 'strict') {
@@ -64,12 +71,23 @@ export async function startMock(pictures) {
     response.end('not found');
   }
 
+  /** The project's own modules, for pages that load them by themselves. */
+  function answerScript(path, response) {
+    try {
+      const code = readFileSync(new URL(`../../..${path}`, import.meta.url), 'utf8');
+      response.writeHead(200, { 'content-type': 'text/javascript' }).end(code);
+    } catch {
+      response.writeHead(404).end();
+    }
+  }
+
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address();
   return {
     port,
     url: (path, host = SOCIAL) => `http://${host}:${port}${path}`,
     requests,
+    pages,
     hold(path) {
       let release;
       held.set(path, { promise: new Promise((resolve) => (release = resolve)) });

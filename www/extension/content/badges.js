@@ -2,6 +2,8 @@
 // Badges over pictures, in one closed shadow root that lets every click through: page scripts can neither read them,
 // nor find them by asking what lies at a point. A click on one is seen by its place, and only a person's click counts.
 
+import { appendToPage, boxOf, isInPage, makeOwn } from './dom.js';
+
 /** @typedef {{level: string, label: string, title: string}} Words */
 
 /** Room that a label takes on a picture: its letters on average, and what is around it. On smaller ones the mark stands alone. */
@@ -42,7 +44,7 @@ function dress(element, styles, priority = '') {
 
 export class Badges {
   /** The element that carries them all. */
-  host = document.createElement('div');
+  host = makeOwn('div');
   #root;
   #onOpen;
   /** @type {Map<Element, Badge>} */
@@ -106,18 +108,18 @@ export class Badges {
   }
 
   #attach() {
-    document.documentElement.append(this.host);
+    appendToPage(this.host);
   }
 
   /** @param {Element} element */
   #make(element) {
-    const node = document.createElement('div');
+    const node = makeOwn('div');
     dress(node, STYLES.badge);
     node.style.display = 'none'; // until it has its place
     node.setAttribute('role', 'img');
-    const mark = document.createElement('span');
+    const mark = makeOwn('span');
     dress(mark, STYLES.mark);
-    const text = document.createElement('span');
+    const text = makeOwn('span');
     dress(text, STYLES.words);
     node.append(mark, text);
     this.#root.append(node);
@@ -134,9 +136,9 @@ export class Badges {
       this.#attach();
     }
     // All reads before all writes, so that the page is laid out once.
-    const boxes = Array.from(this.#badges, ([element, badge]) => ({ element, badge, box: element.getBoundingClientRect() }));
+    const boxes = Array.from(this.#badges, ([element, badge]) => ({ element, badge, box: boxOf(element) }));
     for (const { element, badge, box } of boxes) {
-      if (!element.isConnected) {
+      if (!isInPage(element)) {
         this.set(element, null);
         continue;
       }

@@ -1,62 +1,83 @@
 // @ts-check
 // Which pictures of a page are likely portraits, and which of them to check first: pure functions over facts that
-// pictures.js gathers.
+// sources.js gathers.
 
 /** Shorter side that a picture must have; the model judges no face under 64 pixels. */
 export const MIN_SIDE_PX = 64;
 
 /**
  * What is known of a picture. `fileWidth`, `fileHeight`: of the picture itself, 0 where only the shown size is known.
- * `words`: alternative text, class names and address of the picture and of what is around it.
- * @typedef {{shownWidth: number, shownHeight: number, fileWidth: number, fileHeight: number, words: string,
- *   round: boolean}} Facts
+ * `names`: what its makers call it (class names, its file's name); `label`: what people are told of it; `around`: both, of
+ * the elements around it and of the folders it lies in.
+ * @typedef {{shownWidth: number, shownHeight: number, fileWidth: number, fileHeight: number, names: string, label: string,
+ *   around: string, round: boolean}} Facts
  */
 /** @typedef {{left: number, top: number, right: number, bottom: number}} Box */
+/**
+ * `likely`: a portrait, as far as can be told from outside. `maybe`: called an ornament; checked after the others, because
+ * only the picture itself can tell. The others are not checked: `tiny` and `small` for their size, `shape` because they are
+ * not of a portrait's and nothing calls them one.
+ * @typedef {'likely' | 'maybe' | 'tiny' | 'small' | 'shape'} Worth
+ */
 
 /** Shown smaller than this, a picture is an ornament, whatever its file holds. */
-const MIN_SHOWN_PX = 32;
+export const MIN_SHOWN_PX = 32;
 
-/** What makers of sites call the pictures of people, as whole words or parts of camelCase and kebab-case names. */
-const PERSON =
-  /avatar|profile|portrait|headshot|\bphotos?\b|selfie|member|\buser|people|person|\bface\b|author|contact|candidate|displayphoto/;
-const NO_PERSON = /logo|icon|sprite|emoji|banner|cover|background|placeholder|captcha|\bmap|flag|badge|button|\bads?\b|advert|product|ghost/;
+/** What makers of sites call the pictures of people. */
+const PERSON = new Set(
+  (
+    'author authors avatar avatars candidate contact displayphoto face faces foto fotos headshot headshots member members ' +
+    'people person persona pfp photo photos portrait portraits profile profilephoto profilepic selfie selfies speaker ' +
+    'speakers staff team user useravatar userpic userphoto users'
+  ).split(' '),
+);
+
+/** What they call everything else. */
+const ORNAMENT = new Set(
+  (
+    'ad ads advert advertisement background badge banner bg btn button captcha cover emoji emojis emoticon favicon flag ghost ' +
+    'icon icons logo logos logotype map placeholder product products sprite sprites sticker wordmark'
+  ).split(' '),
+);
 
 /**
- * Whether a picture is worth a check in a scan of the page.
+ * Whether a picture is worth a check in a scan of the page. Words may raise a picture, and put it behind others; they never
+ * drop it, for a face may be there.
  * @param {Facts} facts
- * @returns {boolean}
+ * @returns {Worth}
  */
-export function isCandidate({ shownWidth, shownHeight, fileWidth, fileHeight, words, round }) {
-  const width = fileWidth || shownWidth;
-  const height = fileHeight || shownHeight;
-  if (Math.min(width, height) < MIN_SIDE_PX || Math.min(shownWidth, shownHeight) < MIN_SHOWN_PX) return false;
-  return portraitScore(shownWidth / shownHeight, plainWords(words), round) >= 2;
+export function worthOf({ shownWidth, shownHeight, fileWidth, fileHeight, names, label, around, round }) {
+  if (!(Math.min(shownWidth, shownHeight) >= MIN_SHOWN_PX)) return 'tiny';
+  if (Math.min(fileWidth || shownWidth, fileHeight || shownHeight) < MIN_SIDE_PX) return 'small';
+  const person = [names, label, around].some((words) => wordsIn(words).some((word) => PERSON.has(word)));
+  const aspect = shownWidth / shownHeight;
+  const shape = aspect >= 0.75 && aspect <= 1.34 ? 2 : aspect >= 0.5 && aspect <= 1.6 ? 1 : -2;
+  if (shape + (round ? 2 : 0) + (person ? 2 : 0) < 2) return 'shape';
+  return !person && !round && isCalledOrnament(names, label) ? 'maybe' : 'likely';
 }
 
 /**
- * @param {number} aspect width by height, as shown
- * @param {string} words
- * @param {boolean} round
+ * @param {string} names
+ * @param {string} label
  */
-function portraitScore(aspect, words, round) {
-  let score = round ? 2 : 0;
-  if (aspect >= 0.75 && aspect <= 1.34) score += 2;
-  else if (aspect >= 0.5 && aspect <= 1.6) score += 1;
-  else score -= 2;
-  if (PERSON.test(words)) score += 2;
-  if (NO_PERSON.test(words)) score -= 3;
-  return score;
+function isCalledOrnament(names, label) {
+  if (wordsIn(names).some((word) => ORNAMENT.has(word))) return true;
+  // People are told of a "Company logo" or a "Flag of Peru"; a "Product Manager" or an "Icon designer" is a person.
+  const told = wordsIn(label);
+  return ORNAMENT.has(told.at(-1) ?? '') || (ORNAMENT.has(told[0]) && ['of', 'for', 'from', 'von', 'de'].includes(told[1]));
 }
 
 /**
- * Words apart and in small letters: `profilePhoto_large` is `profile photo large`.
- * @param {string} words
+ * Whole words in small letters: `profilePhoto_large` is profile, photo, large; `psicólogo` is one word.
+ * @param {string} text
+ * @returns {string[]}
  */
-function plainWords(words) {
-  return words
-    .replace(/([a-z])([A-Z])/g, '$1 $2')
-    .replace(/[_\-./]+/g, ' ')
-    .toLowerCase();
+export function wordsIn(text) {
+  return text
+    .replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2')
+    .toLowerCase()
+    .split(/[^\p{L}\p{M}]+/u)
+    .filter(Boolean);
 }
 
 /**
@@ -77,45 +98,4 @@ export function nearest(boxed, viewport, count) {
   });
   ranked.sort((a, b) => a.off - b.off || a.fromMiddle - b.fromMiddle);
   return ranked.slice(0, count).map(({ thing }) => thing);
-}
-
-/**
- * How a picture's bytes can be had: fetched by the extension, read in the page, or not at all.
- * @param {string} source
- * @returns {'fetch' | 'page' | null}
- */
-export function sourceKind(source) {
-  if (/^https?:/i.test(source)) return 'fetch';
-  if (/^data:image\/svg/i.test(source)) return null;
-  return /^(blob:|data:image\/)/i.test(source) ? 'page' : null;
-}
-
-/**
- * The first address in a computed `background-image`.
- * @param {string} value
- * @returns {string} empty where there is none
- */
-export function backgroundSource(value) {
-  const found = /url\(\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^)]*))\s*\)/.exec(value);
-  return (found?.[1] ?? found?.[2] ?? found?.[3] ?? '').replace(/\\(.)/g, '$1').trim();
-}
-
-/**
- * The bytes of a data: address.
- * @param {string} source
- * @returns {string} in base64
- */
-export function dataBase64(source) {
-  const comma = source.indexOf(',');
-  const body = source.slice(comma + 1);
-  if (/;base64$/i.test(source.slice(0, comma).trim())) return decodeURIComponent(body).replace(/\s+/g, '');
-  return btoa(unescapeBytes(body));
-}
-
-/**
- * @param {string} text percent-encoded
- * @returns {string} one character a byte
- */
-function unescapeBytes(text) {
-  return text.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
 }

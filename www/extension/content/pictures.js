@@ -1,109 +1,111 @@
 // @ts-check
-// Pictures in the DOM: which elements show one, from where, and what is known of it. Reads the page, changes nothing.
+// The pictures of a page by name, and how far each is: to be offered, offered, answered. Knows no element and sends nothing.
 
-import { backgroundSource } from './candidates.js';
-
-/** Elements that may carry a shadow root, besides custom ones. */
-const SHADOW_HOSTS = /^(article|aside|blockquote|body|div|footer|h[1-6]|header|main|nav|p|section|span)$|-/;
-
-/** Elements that show a picture as their background where they hold nothing else. */
-const BACKGROUND_HOSTS = /^(a|div|span|i|b|button|figure|li|section)$|-/;
-
-/** How many elements around a picture are asked for words. */
-const WORDS_DEPTH = 3;
-
+/** @typedef {import('./badges.js').Words} Words */
 /**
- * @param {Element} element
- * @returns {ShadowRoot | null} closed ones too, which the browser opens for extensions
+ * `waiting`: to be offered. `sent`: with the background. `known`: answered. `until`: when a sent picture is offered again, or
+ * a refused one may be.
+ * @typedef {{url: string, others: string[], likely: boolean, state: 'waiting' | 'sent' | 'known', asked: boolean,
+ *   words: Words | null, tries: number, until: number}} Picture
  */
-export function shadowRootOf(element) {
-  if (!SHADOW_HOSTS.test(element.localName)) return null;
-  if (chrome.dom?.openOrClosedShadowRoot) return chrome.dom.openOrClosedShadowRoot(/** @type {HTMLElement} */ (element));
-  return /** @type {any} */ (element).openOrClosedShadowRoot ?? element.shadowRoot;
-}
 
-/**
- * Where the picture comes from that an element shows now; empty where it shows none (yet).
- * @param {Element} element
- * @returns {string}
- */
-export function sourceOf(element) {
-  if (element instanceof HTMLImageElement) {
-    return element.complete && element.naturalWidth > 0 ? element.currentSrc || element.src : '';
+/** An offered picture whose answer is this late is offered again: the engine may have been stopped with it. */
+export const PATIENCE_MS = 120_000;
+const MAX_TRIES = 3;
+
+export class Pictures {
+  /** @type {Map<string, Picture>} */
+  #byUrl = new Map();
+
+  /** @param {string} url */
+  get(url) {
+    return this.#byUrl.get(url);
   }
-  if (element instanceof SVGImageElement) {
-    return element.href.baseVal && new URL(element.href.baseVal, document.baseURI).href;
-  }
-  if (!BACKGROUND_HOSTS.test(element.localName) || element.firstElementChild || element.textContent?.trim()) return '';
-  const source = backgroundSource(getComputedStyle(element).backgroundImage);
-  return source && new URL(source, document.baseURI).href;
-}
 
-/**
- * @param {Element} element
- * @returns {import('./candidates.js').Facts}
- */
-export function factsOf(element) {
-  const { width, height } = element.getBoundingClientRect();
-  const isImage = element instanceof HTMLImageElement;
-  return {
-    shownWidth: width,
-    shownHeight: height,
-    fileWidth: isImage ? element.naturalWidth : 0,
-    fileHeight: isImage ? element.naturalHeight : 0,
-    words: wordsOf(element),
-    round: isRound(element, width),
-  };
-}
-
-/** @param {Element} element */
-function wordsOf(element) {
-  const words = [];
-  const source = sourceOf(element);
-  if (/^https?:/.test(source)) words.push(new URL(source).pathname.slice(-120));
-  /** @type {Element | null} */
-  let around = element;
-  for (let depth = 0; around && depth < WORDS_DEPTH; depth += 1, around = around.parentElement) {
-    for (const name of ['class', 'id', 'alt', 'aria-label', 'data-testid']) words.push(around.getAttribute(name) ?? '');
-  }
-  return words.join(' ').slice(0, 1000);
-}
-
-/**
- * Whether the picture, or what cuts it, has the shape of a circle.
- * @param {Element} element
- * @param {number} width
- */
-function isRound(element, width) {
-  for (const shape of [element, element.parentElement]) {
-    if (!shape) continue;
-    const radius = getComputedStyle(shape).borderTopLeftRadius;
-    const size = Number.parseFloat(radius);
-    if (radius.endsWith('%') ? size >= 40 : size >= width * 0.4 && size > 0) return true;
-  }
-  return false;
-}
-
-/**
- * Every element below a node, shadow trees included; `onShadow` is told each shadow root.
- * @param {Node} root
- * @param {(shadow: ShadowRoot) => void} onShadow
- * @param {Element} skip ours
- * @returns {Generator<Element>}
- */
-export function* elementsBelow(root, onShadow, skip) {
-  /** @type {Node[]} */
-  const waiting = [root];
-  for (let node; (node = waiting.pop()); ) {
-    const walker = document.createTreeWalker(node, NodeFilter.SHOW_ELEMENT);
-    for (let next = node instanceof Element ? node : walker.nextNode(); next; next = walker.nextNode()) {
-      const element = /** @type {Element} */ (next);
-      if (element === skip) continue;
-      yield element;
-      const shadow = shadowRootOf(element);
-      if (!shadow) continue;
-      onShadow(shadow);
-      waiting.push(shadow);
+  /**
+   * The picture of this name, taken in if it is new.
+   * @param {string} url
+   * @param {{others?: string[], likely?: boolean}} [facts]
+   * @returns {Picture}
+   */
+  add(url, { others = [], likely = true } = {}) {
+    const known = this.#byUrl.get(url);
+    if (known) {
+      known.likely ||= likely; // shown somewhere as what is worth a check
+      return known;
     }
+    /** @type {Picture} */
+    const picture = { url, others, likely, state: 'waiting', asked: false, words: null, tries: 0, until: 0 };
+    this.#byUrl.set(url, picture);
+    return picture;
+  }
+
+  /** @param {(url: string) => boolean} isShown; what waits for an answer stays */
+  keepOnly(isShown) {
+    for (const [url, { state }] of this.#byUrl) if (!isShown(url) && state !== 'sent') this.#byUrl.delete(url);
+  }
+
+  /** Those about which the user asked. */
+  asked() {
+    return [...this.#byUrl.values()].filter(({ asked, state }) => asked && state === 'waiting');
+  }
+
+  /**
+   * Those with the background. Who was there for too long waits again, or is given up.
+   * @param {number} now
+   * @param {(url: string) => void} giveUp
+   * @returns {number} how many there still are
+   */
+  underWay(now, giveUp) {
+    let count = 0;
+    for (const picture of this.#byUrl.values()) {
+      if (picture.state !== 'sent') continue;
+      if (picture.until > now) count += 1;
+      else if (picture.tries < MAX_TRIES) picture.state = 'waiting';
+      else giveUp(picture.url);
+    }
+    return count;
+  }
+
+  /**
+   * @param {Picture[]} offered
+   * @param {number} now
+   */
+  send(offered, now) {
+    for (const picture of offered) {
+      picture.state = 'sent';
+      picture.tries += 1;
+      picture.until = now + PATIENCE_MS;
+    }
+  }
+
+  /**
+   * Lets a picture wait before it is offered again, longer each time.
+   * @param {string} url
+   * @param {number} now
+   */
+  delay(url, now) {
+    const picture = this.#byUrl.get(url);
+    if (picture) Object.assign(picture, { state: 'waiting', until: now + 500 * 2 ** picture.tries });
+  }
+
+  /**
+   * @param {string} url
+   * @param {Words | null} words
+   */
+  answer(url, words) {
+    const picture = this.#byUrl.get(url);
+    if (picture) Object.assign(picture, { state: 'known', words });
+    return picture !== undefined;
+  }
+
+  /**
+   * How many are still to be answered.
+   * @param {boolean} all whether all of the page are wanted, or only those asked about
+   */
+  countWaiting(all) {
+    let count = 0;
+    for (const { state, asked } of this.#byUrl.values()) if (state === 'sent' || (state === 'waiting' && (all || asked))) count += 1;
+    return count;
   }
 }

@@ -2,7 +2,7 @@
 // What the extension's pages have in common beyond the site's own helpers: their words, and talking to the background.
 
 import { BACKGROUND } from './names.js';
-import { WORDS } from './strings.js';
+import { LANGUAGE, say } from './strings.js';
 
 export { find, make, makeButton } from '../../page/dom.js';
 
@@ -11,8 +11,9 @@ export { find, make, makeButton } from '../../page/dom.js';
  * @param {ParentNode} root
  */
 export function fillOwnTexts(root) {
+  document.documentElement.lang = LANGUAGE;
   for (const element of root.querySelectorAll('[data-say]')) {
-    element.textContent = WORDS[/** @type {import('./strings.js').WordsKey} */ (element.getAttribute('data-say'))];
+    element.textContent = say(/** @type {import('./strings.js').WordsKey} */ (element.getAttribute('data-say')));
   }
 }
 

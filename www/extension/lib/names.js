@@ -2,9 +2,12 @@
 // The names of all messages between the parts of the extension; messages.js has their shapes. Apart from them because
 // content scripts are no modules: build.sh joins this file into theirs.
 
-/** From a content script; `open` from the popup too. */
+/** From a content script; `open` from the popup too. `gone`: the document ends; `frames`: it has a new frame. */
 export const HELLO = 'hello';
+export const GONE = 'gone';
 export const CHECK = 'check';
+export const TALLY = 'tally';
+export const FRAMES = 'frames';
 export const OPEN = 'open';
 
 /** To a content script. */
@@ -31,7 +34,7 @@ export const PREFER = 'prefer';
 export const DONE = 'done';
 export const LOOKUP = 'lookup';
 export const FETCH_PAGE = 'fetch-page';
-/** To the background: does the press of the toolbar button for this job's tab still hold? */
+/** May this job's picture still be read: by permission, or by a press of the toolbar button? */
 export const STILL_ALLOWED = 'still-allowed';
 
 /** Addresses in `to`: where contexts share one bus, each must know its own mail. */

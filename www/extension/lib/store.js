@@ -40,18 +40,45 @@ export class BoundedStore {
   }
 
   /**
+   * Keeps an entry, in place of the oldest ones where there is no room. What cannot be kept is not: whoever asks for it later
+   * gets nothing, and no answer waits for it.
    * @param {string} key
    * @param {Value} value
+   * @returns {Promise<boolean>} whether it is kept
    */
   async put(key, value) {
     const name = this.#prefix + key;
     const entry = { at: this.#now(), value };
     const bytes = name.length + JSON.stringify(entry).length;
     const { maxEntries, maxBytes } = this.#limits;
-    if (bytes > maxBytes) return;
+    if (bytes > maxBytes) return false;
     const index = await this.#loaded();
     index.delete(name);
     index.set(name, { at: entry.at, bytes });
+    await this.#shrink(index, maxEntries, maxBytes);
+    try {
+      await this.#area.set({ [name]: entry });
+      return true;
+    } catch {
+      // The area is full, with what others keep in it. Half of this part may be room enough.
+    }
+    try {
+      await this.#shrink(index, Math.ceil(index.size / 2), maxBytes);
+      await this.#area.set({ [name]: entry });
+      return true;
+    } catch {
+      index.delete(name);
+      await this.#area.remove([name]).catch(() => {}); // an older value would be a wrong one
+      return false;
+    }
+  }
+
+  /**
+   * @param {Map<string, {at: number, bytes: number}>} index
+   * @param {number} maxEntries
+   * @param {number} maxBytes
+   */
+  async #shrink(index, maxEntries, maxBytes) {
     let total = 0;
     for (const { bytes } of index.values()) total += bytes;
     const dropped = [];
@@ -62,7 +89,6 @@ export class BoundedStore {
       dropped.push(oldest);
     }
     if (dropped.length) await this.#area.remove(dropped);
-    await this.#area.set({ [name]: entry });
   }
 
   /** @param {string} key */
@@ -70,10 +96,10 @@ export class BoundedStore {
     return this.removeWhere((found) => found === key);
   }
 
-  /** @param {(key: string) => boolean} matches */
+  /** @param {(key: string, at: number) => boolean} matches `at`: when it was put in */
   async removeWhere(matches) {
     const index = await this.#loaded();
-    const gone = [...index.keys()].filter((name) => matches(name.slice(this.#prefix.length)));
+    const gone = [...index].filter(([name, { at }]) => matches(name.slice(this.#prefix.length), at)).map(([name]) => name);
     for (const name of gone) index.delete(name);
     if (gone.length) await this.#area.remove(gone);
   }

@@ -1,7 +1,9 @@
 // @ts-check
-// Every word that only the extension shows; what it has in common with the page stands in shared/strings.js.
+// Every word that only the extension shows (German: strings.de.js); what it has in common with the page stands in
+// shared/strings.js. It speaks the browser's own language, where there is a table for it.
 
-import { fill } from '../../shared/strings.js';
+import { chooseLanguage, fill, setLanguage } from '../../shared/strings.js';
+import { GERMAN_WORDS } from './strings.de.js';
 
 /** English, the reference language. `{name}` marks a value put in by `say()`. */
 export const WORDS = Object.freeze({
@@ -32,6 +34,8 @@ export const WORDS = Object.freeze({
   popupAutoWhy: 'The browser will ask whether grnet may read {hosts}. Only these; and you can take it back here or in the options.',
   popupBlocked: '{count} pictures are kept on other hosts. To read them, grnet needs your permission for {hosts}. Nothing is sent there but the request for the picture, without cookies.',
   popupBlockedOne: 'One picture is kept on another host. To read it, grnet needs your permission for {hosts}. Nothing is sent there but the request for the picture, without cookies.',
+  popupFramed: 'Parts of this page are pages of other sites. To look into them, grnet needs your permission for {hosts}.',
+  popupUnseen: 'Not checked or not assessed: {count}',
   popupAllow: 'Allow and check',
   popupOptions: 'Options',
   popupDenied: 'The permission was not given, so nothing changed.',
@@ -52,8 +56,30 @@ export const WORDS = Object.freeze({
   panelLooking: 'Looking more closely: evidence, and whether the verdict holds under gentle changes.',
   panelNoEvidence: 'The picture is no longer at hand, so that the evidence cannot be shown. {message}',
   panelThreshold: 'Pages are flagged from {limit} on; in validation, at most one untouched photo in a hundred scored that high.',
+  panelForm: 'The shown file cannot be read. Judged was the same picture in another form: {name}',
   panelFrom: 'Picture from {site}',
   panelFromPage: 'Picture made in the page',
+
+  whyElement: 'an element of the page that could not be read',
+  whyAddress: 'its address is none',
+  whyDrawing: 'a drawing (SVG), no photo',
+  whyScheme: 'kept where extensions may not read',
+  whyCanvas: 'drawn by the page, and empty or closed to reading',
+  whyVideo: 'a moving picture; only still ones are checked',
+  whyLarge: 'the file is too large for a profile photo',
+  whyMany: 'more than 5000 pictures in one page',
+  whySmall: 'smaller than 64 pixels',
+  whyShape: 'not of a portrait’s shape, and nothing calls it a photo of a person',
+  whyFrame: 'a frame into which grnet may not look',
+  whyFrameOf: 'a frame into which grnet may not look, of {sites}',
+  whyElsewhere: 'called an ornament, and kept on a host that would have to be allowed',
+  whyPrivate: 'kept in a private network',
+  whyCredentials: 'its address carries a user name',
+  whyRedirect: 'its address leads to another one, which is not followed',
+  whyStatus: 'the host did not give it',
+  whyType: 'what the host sent is no picture',
+  whyUnreachable: 'it could not be fetched',
+  whyFailed: 'the check failed',
 
   optionsTitle: 'grnet: options',
   optionsFlagging: 'Flagging',
@@ -81,6 +107,12 @@ export const WORDS = Object.freeze({
 
 /** @typedef {keyof typeof WORDS} WordsKey */
 
+const language = chooseLanguage([globalThis.chrome?.i18n?.getUILanguage() ?? '']);
+setLanguage(language);
+
+/** The language of the extension's pages, for their `lang`. */
+export const LANGUAGE = language;
+
 /**
  * The words for `key`, with `{name}` replaced by `values.name`.
  * @param {WordsKey} key
@@ -88,5 +120,5 @@ export const WORDS = Object.freeze({
  * @returns {string}
  */
 export function say(key, values = {}) {
-  return fill(WORDS[key], values);
+  return fill(language === 'de' ? GERMAN_WORDS[key] : WORDS[key], values);
 }

@@ -33,6 +33,12 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn read_i16(self, from: *const i16) -> __m256 {
+        // SAFETY: a value of this type exists only where `detect` found the instruction set. The caller promises the values.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
     unsafe fn write(self, vector: __m256, to: *mut f32) {
         // SAFETY: a value of this type exists only where `detect` found the instruction set. The caller promises the place.
         unsafe { _mm256_storeu_ps(to, vector) }

@@ -34,6 +34,12 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn read_i16(self, from: *const i16) -> __m512 {
+        // SAFETY: a value of this type exists only where `detect` found the instruction set. The caller promises the values.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256(from.cast()))) }
+    }
+
+    #[inline(always)]
     unsafe fn write(self, vector: __m512, to: *mut f32) {
         // SAFETY: a value of this type exists only where `detect` found the instruction set. The caller promises the place.
         unsafe { _mm512_storeu_ps(to, vector) }

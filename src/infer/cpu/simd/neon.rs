@@ -33,6 +33,12 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
+    unsafe fn read_i16(self, from: *const i16) -> float32x4_t {
+        // SAFETY: a value of this type exists only where `detect` found the instruction set. The caller promises the values.
+        unsafe { vcvtq_f32_s32(vmovl_s16(vld1_s16(from))) }
+    }
+
+    #[inline(always)]
     unsafe fn write(self, vector: float32x4_t, to: *mut f32) {
         // SAFETY: a value of this type exists only where `detect` found the instruction set. The caller promises the place.
         unsafe { vst1q_f32(to, vector) }

@@ -23,6 +23,12 @@ impl Isa for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn read_i16(self, from: *const i16) -> f32 {
+        // SAFETY: as promised by the caller.
+        unsafe { f32::from(*from) }
+    }
+
+    #[inline(always)]
     unsafe fn write(self, vector: f32, to: *mut f32) {
         // SAFETY: as promised by the caller.
         unsafe { *to = vector }

@@ -25,6 +25,12 @@ impl Isa for Wasm128 {
     }
 
     #[inline(always)]
+    unsafe fn read_i16(self, from: *const i16) -> v128 {
+        // SAFETY: the caller promises the values; no alignment is needed.
+        unsafe { f32x4_convert_i32x4(i32x4_load_extend_i16x4(from)) }
+    }
+
+    #[inline(always)]
     unsafe fn write(self, vector: v128, to: *mut f32) {
         // SAFETY: the caller promises the place; no alignment is needed.
         unsafe { v128_store(to.cast(), vector) }

@@ -1,0 +1,95 @@
+// @ts-check
+// The pictures and documents of open tabs, in storage.session: what popup and panel show. A document has one life, from its
+// hello to the hello of its successor; what belongs to an earlier one goes.
+
+import { recordKey } from '../lib/messages.js';
+import { BoundedStore } from '../lib/store.js';
+
+/** @typedef {import('../lib/messages.js').Frame} Frame */
+/** @typedef {import('../lib/messages.js').Record} Record */
+/** @typedef {import('../lib/messages.js').Tally} Tally */
+/** @typedef {{tabId: number, frameId: number, page: string}} Place */
+
+/** The browser grants 10 MB of storage.session; the jobs (link.js) have their part of it. */
+const LIMITS = {
+  records: { maxEntries: 1000, maxBytes: 5_000_000 },
+  frames: { maxEntries: 500, maxBytes: 1_000_000 },
+};
+
+/** @param {Place} place */
+const frameKey = ({ tabId, frameId }) => `${tabId}/${frameId}`;
+
+export class Tabs {
+  /** @type {BoundedStore<Record>} */
+  #records = new BoundedStore(chrome.storage.session, 'record/', LIMITS.records);
+  /** @type {BoundedStore<Frame>} */
+  #frames = new BoundedStore(chrome.storage.session, 'frame/', LIMITS.frames);
+
+  /** @param {string} key */
+  record(key) {
+    return this.#records.get(key);
+  }
+
+  /** @param {Record} record */
+  keep(record) {
+    return this.#records.put(recordKey(record.job), record);
+  }
+
+  /** @returns {Promise<Record[]>} of all tabs, oldest first */
+  async records() {
+    return (await this.#records.entries()).map(([, record]) => record);
+  }
+
+  /**
+   * A document begins.
+   * @param {Place & {site: string, since: number}} document `since`: when the browser went to it
+   */
+  async begin({ site, since, ...place }) {
+    const { tabId, frameId, page } = place;
+    // A new page in the tab: its frames may have said hello before it, and they came later than it began.
+    const ofTab = (/** @type {string} */ key) => key.startsWith(`${tabId}/`);
+    const ofFrame = (/** @type {string} */ key) => key.startsWith(`${tabId}/${frameId}/`) && !key.startsWith(`${tabId}/${frameId}/${page}/`);
+    await this.#records.removeWhere((key, at) => ofFrame(key) || (frameId === 0 && ofTab(key) && at < since));
+    if (frameId === 0) await this.#frames.removeWhere((key, at) => ofTab(key) && at < since);
+    await this.#frames.put(frameKey(place), { page, site, tally: null });
+  }
+
+  /**
+   * @param {Place & {site: string}} document
+   * @param {Tally} tally
+   */
+  async tell({ site, ...place }, tally) {
+    await this.#frames.put(frameKey(place), { page: place.page, site, tally });
+  }
+
+  /** @param {Place} place of a document that ends */
+  async end(place) {
+    const known = await this.#frames.get(frameKey(place));
+    if (known?.page === place.page) await this.#frames.remove(frameKey(place));
+  }
+
+  /**
+   * Whether the user asked for all pictures of this tab's page.
+   * @param {number} tabId
+   */
+  async isScanned(tabId) {
+    return (await this.#frames.get(`${tabId}/0`))?.tally?.scanning === true;
+  }
+
+  /**
+   * The documents that a tab shows now.
+   * @param {number} tabId
+   * @returns {Promise<Set<string>>}
+   */
+  async pages(tabId) {
+    const frames = (await this.#frames.entries()).filter(([key]) => key.startsWith(`${tabId}/`));
+    return new Set(frames.map(([, { page }]) => page));
+  }
+
+  /** @param {number} tabId */
+  async close(tabId) {
+    const ofTab = (/** @type {string} */ key) => key.startsWith(`${tabId}/`);
+    await this.#records.removeWhere(ofTab);
+    await this.#frames.removeWhere(ofTab);
+  }
+}
