@@ -754,7 +754,7 @@ mod tests {
         let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
         let prepare = |tier| prepare_row(&folder, &rows()[0], 0, tier, &mut Finder::new().unwrap(), &config);
         assert!(prepare(Tier::Raw).crops[0].is_some());
-        let failed = prepare(Tier::Hard);
+        let failed = prepare(Tier::Jp60);
         assert_eq!((failed.crops.len(), failed.report.reason), (0, Some(Reason::Unreadable)));
         assert!(failed.failure.unwrap().contains("JPEG"));
         fs::remove_dir_all(&folder).unwrap();

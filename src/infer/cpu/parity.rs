@@ -139,10 +139,11 @@ fn weights_of_an_int8_model_are_kept_as_whole_numbers_and_others_as_they_are() {
     assert!(!Units::new(&int8, LARGE).whole, "one weight between two levels");
 }
 
-/// f32 sums of 600 products of numbers below one: measured 5e-7 at most, 2e-6 with F(2x2), 9e-6 with F(4x4).
+/// f32 sums of 600 products of numbers below one: measured 5e-7 at most (2.1e-6 without fused multiplication, scaled weights),
+/// 2e-6 with F(2x2), 9e-6 with F(4x4).
 fn tolerance(way: Option<Outputs>) -> f64 {
     match way {
-        None => 2e-6,
+        None => 4e-6,
         Some(Outputs::Two) => 5e-6,
         Some(Outputs::Four) => 3e-5,
     }
