@@ -134,10 +134,10 @@ fn a_photo_without_a_face_is_no_failure_and_a_small_face_is_named() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!((reports(&output)[0].band, reports(&output)[0].reason), (Band::NotAssessed, Some(Reason::NoFace)));
 
-    // The astronaut's face is 96 px wide at 512 px.
+    // The astronaut's face is 115 px high at 512 px.
     let portrait = decode(ASTRONAUT, &Limits::default()).expect("the portrait").pixels;
-    let small = grnet::picture::crop::resize(&portrait, 280, 280).expect("smaller");
-    let picture = image::RgbImage::from_raw(280, 280, small.data).expect("a picture");
+    let small = grnet::picture::crop::resize(&portrait, 256, 256).expect("smaller");
+    let picture = image::RgbImage::from_raw(256, 256, small.data).expect("a picture");
     let path = folder.join("small.png");
     picture.save(&path).expect("a PNG");
     let output = detect(&[Path::new("--json"), &path]);
@@ -297,7 +297,7 @@ fn evidence_is_written_and_a_kept_report_is_confirmed_by_its_photo_alone() {
     assert!(words.contains("SHA-256 of the photo") && words.contains("number of faces"), "{words}");
     assert!(!words.contains("Some(") && !words.contains("NoFace"), "no names of the program's own: {words}");
     let mut report = grnet::report::evidence::parse(&html).expect("the report in the page");
-    report.faces[0].p_fake = report.faces[0].p_fake.map(|p| p / 2.0);
+    report.faces[0].p_fake = report.faces[0].p_fake.map(|p| 1.0 - p);
     write(folder.join("changed.json"), grnet::report::evidence::json(&report).expect("JSON").as_bytes());
     let output = verify(&folder.join("changed.json"), &photo);
     assert_eq!(output.status.code(), Some(1));
@@ -410,8 +410,10 @@ fn nobody_reading_is_no_panic() {
     // Both streams end in a pipe whose other side is closed.
     let closed = || {
         let mut child = Command::new("true").stdin(Stdio::piped()).spawn().expect("true starts");
+        // Waiting would close our side.
+        let pipe = child.stdin.take().expect("a pipe");
         child.wait().expect("it ends");
-        child.stdin.take().expect("a pipe")
+        pipe
     };
     for arguments in [&["--json"][..], &[]] {
         let status = Command::new(env!("CARGO_BIN_EXE_grnet"))
