@@ -23,9 +23,12 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo> {
     let strict = chunks.wrong.is_some();
     let mut read = Attempt::run(bytes, strict, limits)?;
     if let Some(wrong) = chunks.wrong.filter(|_| !read.whole) {
-        read = Attempt::run(&bytes[..wrong], false, limits)?;
+        match Attempt::run(&bytes[..wrong], false, limits) {
+            Ok(before) => read = Attempt { rows: before.rows.min(before.size.0 - 1), ..before },
+            // Nothing lies before the first chunk of pixels: no row is known to be right.
+            Err(_) => read.rows = 0,
+        }
         read.whole = false;
-        read.rows = read.rows.min(read.size.0 - 1);
     }
     let mut notes = read.notes;
     if read.whole && (chunks.wrong.is_some() || chunks.ancillary_wrong) {
