@@ -23,9 +23,9 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo> {
     let strict = chunks.wrong.is_some();
     let mut read = Attempt::run(bytes, strict, limits)?;
     if let Some(wrong) = chunks.wrong.filter(|_| !read.whole) {
+        // What comes before the first wrong chunk is right; before the first of all that is no row.
         match Attempt::run(&bytes[..wrong], false, limits) {
-            Ok(before) => read = Attempt { rows: before.rows.min(before.size.0 - 1), ..before },
-            // Nothing lies before the first chunk of pixels: no row is known to be right.
+            Ok(part) => read = Attempt { rows: part.rows.min(part.size.0 - 1), ..part },
             Err(_) => read.rows = 0,
         }
         read.whole = false;
