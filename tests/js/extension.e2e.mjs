@@ -136,7 +136,7 @@ test('the button checks the profile photos of the page, and only those', async (
   }
   for (const name of ['background', 'open', 'closed']) assert.notEqual(judged(`/photo/plain-200.jpg?n=${name}`).p_fake, null);
   assert.notEqual(judged('/photo/soft-200.jpg?n=svg').p_fake, null);
-  assert.equal(judged('/photo/broken.jpg').reason, 'unreadable');
+  assert.equal(judged('/photo/broken.jpg').reason, 'damaged');
   assert.equal(judged('/photo/coffee.jpg').reason, 'no_face');
   assert.equal(judged('/photo/moving.gif').file.format, 'gif');
   assert.equal(records.get('/photo/drawing.svg').why, 'drawing');
@@ -157,7 +157,7 @@ test('the button checks the profile photos of the page, and only those', async (
   assert.match(await popup.textContent('#blocked-text'), /One picture is kept on another host.*cdn\.example/);
   assert.match(await popup.textContent('#engine'), /CPU, WebAssembly SIMD · model \S+ [0-9a-f]{12}/);
   const unseen = await popup.$$eval('#unseen li', (items) => items.map(({ dataset }) => dataset.why));
-  for (const why of ['small', 'shape', 'drawing', 'report no_face', 'report unreadable']) assert.ok(unseen.includes(why), `${why} in ${unseen}`);
+  for (const why of ['small', 'shape', 'drawing', 'report no_face', 'report damaged']) assert.ok(unseen.includes(why), `${why} in ${unseen}`);
   await popup.click('#quiet-count');
   await popup.click('#unseen-count');
   await shoot(popup, 'popup');
