@@ -341,7 +341,9 @@ impl Detector {
             let scores: Vec<f32> = self.score(&changed).await?.iter().map(RawScore::p_fake).collect();
             self.hold(face, band_of(p_fake, self.meta.thresholds), &scores, bucket);
         }
-        summarise(&mut report);
+        if report.reason != Some(Reason::Unreadable) {
+            summarise(&mut report);
+        }
         let took_ms = now_ms() - started;
         report.timings_ms.network_ms += took_ms;
         report.timings_ms.total_ms += took_ms;
