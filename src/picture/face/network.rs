@@ -163,36 +163,29 @@ impl Mix {
         self.bias.len()
     }
 
-    /// `out[x, :] = bias + sum over taps of input(x)[tap] * weights[tap, :]`, where `input(x)` has all taps of pixel x.
-    #[inline]
-    fn row<'a>(&self, input: impl Fn(usize) -> &'a [f32], out: &mut [f32]) {
+    /// `out[x, :] = bias + sum over taps of input[x, tap] * weights[tap, :]`.
+    #[inline(always)]
+    fn row(&self, input: &[f32], out: &mut [f32]) {
         let channels = self.channels_out();
         let width = out.len() / channels;
         for (block, weights) in self.weights.chunks_exact(self.taps * LANES).enumerate() {
             let mut x = 0;
             while x + PIXELS <= width {
-                self.block::<PIXELS>(&input, x, block, weights, out);
+                self.block::<PIXELS>(input, x, block, weights, out);
                 x += PIXELS;
             }
             while x < width {
-                self.block::<1>(&input, x, block, weights, out);
+                self.block::<1>(input, x, block, weights, out);
                 x += 1;
             }
         }
     }
 
-    #[inline]
-    fn block<'a, const N: usize>(
-        &self,
-        input: &impl Fn(usize) -> &'a [f32],
-        x: usize,
-        block: usize,
-        weights: &[f32],
-        out: &mut [f32],
-    ) {
+    #[inline(always)]
+    fn block<const N: usize>(&self, input: &[f32], x: usize, block: usize, weights: &[f32], out: &mut [f32]) {
         let bias: &[f32; LANES] = self.bias[block * LANES..].first_chunk().expect("channels are whole blocks");
         let mut sums = [*bias; N];
-        let pixels: [&[f32]; N] = std::array::from_fn(|pixel| &input(x + pixel)[..self.taps]);
+        let pixels: [&[f32]; N] = std::array::from_fn(|pixel| &input[(x + pixel) * self.taps..][..self.taps]);
         for (tap, weights) in weights.as_chunks::<LANES>().0.iter().enumerate().take(self.taps) {
             for pixel in 0..N {
                 let value = pixels[pixel][tap];
@@ -206,6 +199,85 @@ impl Mix {
             out[start..start + LANES].copy_from_slice(sums);
         }
     }
+}
+
+/// The instructions for which the two inner loops are compiled. The same operations in the same order: only how many of
+/// them run at once differs, and never the result.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Vectors {
+    /// What every processor of the target has.
+    Plain,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Vectors {
+    fn all() -> Vec<Vectors> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let wide = [
+                (std::is_x86_feature_detected!("avx512f"), Vectors::Avx512),
+                (std::is_x86_feature_detected!("avx2"), Vectors::Avx2),
+            ];
+            wide.into_iter().filter(|(there, _)| *there).map(|(_, vectors)| vectors).chain([Vectors::Plain]).collect()
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        vec![Vectors::Plain]
+    }
+
+    fn best() -> Vectors {
+        Vectors::all()[0]
+    }
+
+    fn mix(self, mix: &Mix, input: &[f32], out: &mut [f32]) {
+        match self {
+            Vectors::Plain => mix.row(input, out),
+            // SAFETY: `all` makes these values, and only where the processor has the instructions.
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx2 => unsafe { mix_avx2(mix, input, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx512 => unsafe { mix_avx512(mix, input, out) },
+        }
+    }
+
+    fn depth(self, unit: &Unit, rows: &[Vec<f32>; 3], out: &mut [f32]) {
+        match self {
+            Vectors::Plain => unit.depth_row(rows, out),
+            // SAFETY: as in `mix`.
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx2 => unsafe { depth_avx2(unit, rows, out) },
+            // SAFETY: as in `mix`.
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx512 => unsafe { depth_avx512(unit, rows, out) },
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn mix_avx2(mix: &Mix, input: &[f32], out: &mut [f32]) {
+    mix.row(input, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn mix_avx512(mix: &Mix, input: &[f32], out: &mut [f32]) {
+    mix.row(input, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn depth_avx2(unit: &Unit, rows: &[Vec<f32>; 3], out: &mut [f32]) {
+    unit.depth_row(rows, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn depth_avx512(unit: &Unit, rows: &[Vec<f32>; 3], out: &mut [f32]) {
+    unit.depth_row(rows, out);
 }
 
 /// Grey with which a picture is continued.
@@ -286,6 +358,7 @@ impl<'a> Rows<'a> {
             }
         };
         let mut windows = vec![0.0; width / 2 * 27];
+        let vectors = Vectors::best();
         let mut y = 0;
         let next = Box::new(move |out: &mut [f32]| {
             rows.swap(0, 2);
@@ -296,7 +369,7 @@ impl<'a> Rows<'a> {
                     part.copy_from_slice(&row[2 * x * 3..][..9]);
                 }
             }
-            stem.row(|x| &windows[x * 27..][..27], out);
+            vectors.mix(stem, &windows, out);
             relu(out);
             y += 1;
         });
@@ -307,12 +380,13 @@ impl<'a> Rows<'a> {
         let (height, width, channels_in) = (source.height, source.width, source.channels);
         let channels = unit.point.channels_out();
         let mut input = vec![0.0; width * channels_in];
+        let vectors = Vectors::best();
         // The mixed rows above, at and below the row that is asked for, with a zero pixel at both ends.
         let mut mixed: [Vec<f32>; 3] = std::array::from_fn(|_| vec![0.0; (width + 2) * channels]);
         let mut pull = move |row: &mut [f32]| {
             (source.next)(&mut input);
             let inner = &mut row[channels..(width + 1) * channels];
-            unit.point.row(|x| &input[x * channels_in..][..channels_in], inner);
+            vectors.mix(&unit.point, &input, inner);
         };
         let mut y = 0;
         let next = Box::new(move |out: &mut [f32]| {
@@ -325,7 +399,7 @@ impl<'a> Rows<'a> {
             } else {
                 mixed[2].fill(0.0);
             }
-            unit.depth_row(&mixed, out);
+            vectors.depth(unit, &mixed, out);
             y += 1;
         });
         Rows { height, width, channels, next }
@@ -334,6 +408,7 @@ impl<'a> Rows<'a> {
 
 impl Unit {
     /// The 3x3 convolution of each channel alone, over three rows with a border of one pixel.
+    #[inline(always)]
     fn depth_row(&self, rows: &[Vec<f32>; 3], out: &mut [f32]) {
         let channels = self.depth_bias.len();
         let floor = if self.relu { 0.0 } else { f32::NEG_INFINITY };
@@ -504,6 +579,23 @@ mod tests {
         let (picture, mut other) = (noise(32, 32), noise(32, 32));
         other.data[1500] ^= 128;
         assert!(difference(&network.run(&other), &slow_run(WEIGHTS, &picture)) > 1e-3, "one other pixel is seen");
+    }
+
+    #[test]
+    fn wider_vectors_give_the_same_bits() {
+        let unit = &Network::read(WEIGHTS).unwrap().stages[1][0];
+        let values: Vec<f32> = noise(37, WIDE).data.iter().map(|&byte| f32::from(byte) / 50.0 - 2.0).collect();
+        let (input, rows) =
+            (&values[..37 * WIDE], [0, 1, 2].map(|row| values[row * 35 * WIDE..][..37 * WIDE].to_vec()));
+        let run = |vectors: Vectors| {
+            let (mut mixed, mut out) = (vec![0.0; 37 * WIDE], vec![0.0; 35 * WIDE]);
+            vectors.mix(&unit.point, input, &mut mixed);
+            vectors.depth(unit, &rows, &mut out);
+            mixed.iter().chain(&out).map(|value: &f32| value.to_bits()).collect::<Vec<_>>()
+        };
+        for vectors in Vectors::all() {
+            assert!(run(vectors) == run(Vectors::Plain), "{vectors:?}");
+        }
     }
 
     #[test]
