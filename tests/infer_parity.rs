@@ -2,27 +2,13 @@
 
 mod common;
 
-use common::{Fixture, ModelManifest, assert_close, range_tolerance, run_pictures, worst};
+use common::models::{fixture_run, shipped, shipped_file};
+use common::{Fixture, ModelManifest, assert_close, range_tolerance, worst};
 use grnet::infer::architecture::{AttentionForm, Fusion, GrNetConfig, GuideMode, GuidedFilterConfig};
 use grnet::infer::cpu::{Engine, Kernels};
 use grnet::infer::reference::{self, Map};
+use grnet::infer::self_check::known_units;
 use grnet::infer::{Network, Outputs, Units};
-use safetensors::{Dtype, SafeTensors};
-use sha2::{Digest, Sha256};
-
-/// The network and the pictures of one of the fixture's runs.
-fn fixture_run(run: &serde_json::Value, manifest: &ModelManifest) -> (Network, Units) {
-    assert_eq!(run["mte"]["mode"], "self");
-    let mte = GuidedFilterConfig {
-        radius_px: run["mte"]["radius_px"].as_u64().unwrap() as usize,
-        eps: run["mte"]["eps"].as_f64().unwrap(),
-        mode: GuideMode::PerChannel,
-    };
-    let config = GrNetConfig { w_spatial: run["w_spatial"].as_f64().unwrap(), ..GrNetConfig::default() };
-    let network = Network::new(&config, &mte, &mut |name, shape| Ok(manifest.weights(name, shape))).unwrap();
-    let (bytes, [n, _, height, width]) = run_pictures(run);
-    (network, Units { n, height, width, values: bytes.iter().map(|byte| f32::from(*byte) / 255.0).collect() })
-}
 
 #[test]
 fn reference_equals_the_fixtures() {
@@ -67,57 +53,14 @@ fn reference_equals_the_fixtures() {
     }
 }
 
-/// The shipped model, int8 widened as its format says, and the logits that its metadata promises.
-fn shipped() -> (Network, usize, Vec<f32>) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/grnet.safetensors");
-    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-    let meta: serde_json::Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["grnet"]).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let floats = |name: &str| {
-        let view = file.tensor(name).unwrap();
-        view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect::<Vec<f32>>()
-    };
-    let config = serde_json::from_value(meta["network"].clone()).unwrap();
-    let mte = serde_json::from_value(meta["mte"].clone()).unwrap();
-    let network = Network::new(&config, &mte, &mut |name, shape| {
-        let view = file.tensor(name).unwrap_or_else(|_| panic!("no tensor {name}"));
-        assert_eq!(view.shape(), shape, "{name}");
-        if view.dtype() == Dtype::F32 {
-            return Ok(floats(name));
-        }
-        assert_eq!(view.dtype(), Dtype::I8, "{name}");
-        let scales = floats(&format!("{name}.scale"));
-        let row = view.data().len() / scales.len();
-        Ok(view.data().iter().enumerate().map(|(k, level)| f32::from(*level as i8) * scales[k / row]).collect())
-    });
-    let logits = meta["known_logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
-    (network.unwrap(), meta["input_px"].as_u64().unwrap() as usize, logits)
-}
-
-/// The picture to which a model file promises its logits: noise from a digest on a ramp (as `detector::known_picture`).
-fn known_picture(side: usize) -> Units {
-    let mut bytes = Vec::new();
-    for counter in 0u32.. {
-        if bytes.len() >= side * side * 3 {
-            break;
-        }
-        bytes.extend(Sha256::digest(counter.to_le_bytes()));
-    }
-    let at = |c: usize, p: usize| {
-        let ramp = 160 * (p / side + p % side) / (2 * side);
-        f32::from((ramp + usize::from(bytes[3 * p + c] >> 2)) as u8) / 255.0
-    };
-    let values = (0..3).flat_map(|c| (0..side * side).map(move |p| (c, p))).map(|(c, p)| at(c, p)).collect();
-    Units { n: 1, height: side, width: side, values }
-}
-
 #[test]
 fn reference_gives_the_logits_that_the_shipped_model_promises() {
-    let (network, side, promised) = shipped();
-    let output = &reference::outputs(&network, &known_picture(side))[0];
+    let file = shipped_file();
+    let (side, promised) = (file.meta.input_px, &file.meta.known_logits);
+    let network = file.network().unwrap();
+    let output = &reference::outputs(&network, &known_units(side))[0];
     // The promise was written by another framework in f32.
-    assert_close(&output.fused, &promised, 2e-4, "logits of the known picture");
+    assert_close(&output.fused, promised, 2e-4, "logits of the known picture");
     assert_eq!((output.places_height, output.places_width), (side / 32, side / 32));
     let places = output.places.len() / promised.len();
     let mean: Vec<f32> = (0..promised.len())
@@ -212,7 +155,7 @@ fn worst_share(found: &[Outputs], expected: &[Outputs]) -> f32 {
 
 #[test]
 fn every_kernel_says_what_the_specification_says() {
-    let (network, _, _) = shipped();
+    let network = shipped();
     for (n, height, width) in [(1, 160, 160), (3, 96, 33), (2, 31, 65), (13, 32, 32)] {
         let units = noisy(n, height, width);
         let expected = reference::outputs(&network, &units);
