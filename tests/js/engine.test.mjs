@@ -224,6 +224,19 @@ test('a data: address that holds none is no fault of the detector', async () => 
   assert.equal((await host.handle({ type: 'status' })).error, null);
 });
 
+test('a job asked for again while its end is told is done again', async () => {
+  const played = play({ served: { [address('a')]: 'a' } });
+  const { push } = played.done;
+  let again = null;
+  played.done.push = (...ends) => {
+    again ??= played.enqueue(jobFor('a')); // as a background does that had not heard of the end
+    return push.apply(played.done, ends);
+  };
+  await played.enqueue(jobFor('a'));
+  await ended(played, 2);
+  assert.equal(played.judged.length, 1, 'from what is kept');
+});
+
 test('an unknown message is an error', async () => {
   await assert.rejects(play().host.handle({ type: 'explode' }), { code: 'internal' });
   assert.equal(coded('a', 'b').code, 'a');

@@ -62,6 +62,8 @@ export class EngineHost {
   #tries = new Map();
   /** @type {Set<string>} */
   #working = new Set();
+  /** @type {Set<string>} jobs under way whose end is being told: asked for again now, they are done again */
+  #telling = new Set();
   /** @type {Preference} */
   #preference = 'auto';
   /** @type {import('../shared/messages.js').Loaded | null} */
@@ -155,7 +157,8 @@ export class EngineHost {
 
   /** @param {Job[]} jobs */
   #enqueue(jobs) {
-    const accepted = jobs.filter((job) => this.#working.has(job.id) || this.#queue.add(job)).map(({ id }) => id);
+    const isUnderWay = (/** @type {string} */ id) => this.#working.has(id) && !this.#telling.has(id);
+    const accepted = jobs.filter((job) => isUnderWay(job.id) || this.#queue.add(job)).map(({ id }) => id);
     this.#pump();
     return { accepted };
   }
@@ -204,7 +207,9 @@ export class EngineHost {
     }
     this.#tries.delete(job.id);
     // A background that misses it asks for the job again.
+    this.#telling.add(job.id);
     await this.#tell({ to: BACKGROUND, type: DONE, job, outcome }).catch(() => {});
+    this.#telling.delete(job.id);
   }
 
   /**

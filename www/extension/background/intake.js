@@ -18,6 +18,8 @@ import { mayRead, readSettings } from './settings.js';
 export class Intake {
   #link;
   #tabs;
+  /** @type {Promise<number> | null} */
+  #retrying = null;
 
   /**
    * @param {import('./link.js').EngineLink} link
@@ -91,7 +93,13 @@ export class Intake {
    * Pictures that waited for a permission which is there now.
    * @returns {Promise<number>} how many
    */
-  async retryBlocked() {
+  retryBlocked() {
+    // The browser tells of a permission at the moment when the popup does: once is enough.
+    this.#retrying ??= this.#retryNow().finally(() => (this.#retrying = null));
+    return this.#retrying;
+  }
+
+  async #retryNow() {
     /** @type {Job[]} */
     const wanted = [];
     for (const record of await this.#tabs.records()) {
