@@ -188,7 +188,11 @@ fn scaled(bounds: &Bounds, shrink: usize) -> Bounds {
 }
 
 /// The photo's band is that of its worst face; the order of the bands from best to worst is fixed here.
+/// A file that could not be read stays unreadable.
 pub(crate) fn summarise(report: &mut Report) {
+    if report.reason == Some(Reason::Unreadable) {
+        return;
+    }
     let severity = |band: Band| match band {
         Band::NotAssessed => 0,
         Band::NoSignsFound => 1,
@@ -315,9 +319,7 @@ impl Detector {
             let own = changed.iter().filter(|(face, _)| face == index).map(|(_, raw)| raw.p_fake());
             self.fill(&mut report.faces[*index], raw, &own.collect::<Vec<f32>>());
         }
-        if report.reason != Some(Reason::Unreadable) {
-            summarise(&mut report);
-        }
+        summarise(&mut report);
         report.timings_ms.network_ms = now_ms() - started;
         report.timings_ms.total_ms += report.timings_ms.network_ms;
         Ok(report)
@@ -341,9 +343,7 @@ impl Detector {
             let scores: Vec<f32> = self.score(&changed).await?.iter().map(RawScore::p_fake).collect();
             self.hold(face, band_of(p_fake, self.meta.thresholds), &scores, bucket);
         }
-        if report.reason != Some(Reason::Unreadable) {
-            summarise(&mut report);
-        }
+        summarise(&mut report);
         let took_ms = now_ms() - started;
         report.timings_ms.network_ms += took_ms;
         report.timings_ms.total_ms += took_ms;

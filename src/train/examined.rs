@@ -5,7 +5,7 @@ use super::system::{Competitor, SystemMeta, class_probabilities};
 use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, band_of, summarise};
 use crate::model::{ModelFile, ModelMeta, Thresholds, sha256_hex};
 use crate::picture::crop::CROP_MARGIN;
-use crate::report::{ModelInfo, Reason, Report};
+use crate::report::{ModelInfo, Report};
 use crate::train::backend::Cpu;
 use crate::{Error, ErrorKind, Result};
 
@@ -82,9 +82,7 @@ impl Examined for SystemDetector {
             face.p_fake = Some(p_fake);
             face.classes = Some(row);
         }
-        if report.reason != Some(Reason::Unreadable) {
-            summarise(&mut report);
-        }
+        summarise(&mut report);
         Ok(report)
     }
 
