@@ -143,7 +143,10 @@ async function checkByButton(path, isEnough) {
       const { extension } = WebExtensionPolicy.getByID(id);
       const { ExtensionParent } = ChromeUtils.importESModule('resource://gre/modules/ExtensionParent.sys.mjs');
       const { browserActionFor, tabTracker } = ExtensionParent.apiManager.global;
+      // The popup of an earlier check may still be open over its tab: the click would close it, and let nothing in.
+      for (const panel of document.querySelectorAll('panel')) if (panel.state !== 'closed') panel.hidePopup();
       await browserActionFor(extension).triggerAction(window);
+      if (!extension.tabManager.getWrapper(gBrowser.selectedTab).hasActiveTabPermission) throw new Error('the click let nothing in');
       return tabTracker.getId(gBrowser.selectedTab);
     }`,
     id,
