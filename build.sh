@@ -312,7 +312,7 @@ ignored_tests() {
   else
     return 0
   fi
-  suite "tests that need a GPU or the data" cargo test "${NATIVE[@]}" -- --ignored "${filter[@]}"
+  suite "tests that need a GPU or the data" cargo test "${NATIVE[@]}" --no-fail-fast -- --ignored "${filter[@]}"
   SKIPPED=$((SKIPPED - LAST_RUN)) # the first run had counted them as ignored
 }
 
@@ -369,7 +369,7 @@ run_tests() {
   train_gpu_tests
   libtorch_check
   check "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --profile ci --no-deps --features wgpu,train
-  suite "tests, native" cargo test "${NATIVE[@]}"
+  suite "tests, native" cargo test "${NATIVE[@]}" --no-fail-fast
   ignored_tests
   onnx_tests
   if need_node; then

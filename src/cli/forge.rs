@@ -46,7 +46,7 @@ pub fn run(args: &ForgeArgs) -> Result<()> {
         let message = format!("expected an output that ends in .jpg or .png, found {}", args.output.display());
         return Err(Error::new(ErrorKind::BadUsage, message));
     }
-    let photo = picture::decode(&cli::read(&args.input)?, &Limits::default())?.pixels;
+    let photo = picture::decode(&cli::read_picture(&args.input)?, &Limits::default())?.pixels;
     let faces = Finder::new()?.find(&photo);
     let face =
         faces.first().ok_or_else(|| Error::new(ErrorKind::BadImage, "expected a photo with a face, found none"))?;

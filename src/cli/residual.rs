@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use image::{ImageFormat, RgbImage};
 
 use crate::cli;
 use crate::detector::amplified;
@@ -12,6 +11,7 @@ use crate::infer::Units;
 use crate::infer::architecture::{GuideMode, GuidedFilterConfig};
 use crate::infer::cpu::guided_residual;
 use crate::picture::{self, Limits, Rgb8, planes};
+use crate::report::evidence;
 
 /// Write what the second stream sees: the guided residual of a picture, amplified for the eye.
 #[derive(Debug, Args)]
@@ -56,14 +56,9 @@ pub fn run(args: &ResidualArgs) -> Result<()> {
     if !(args.gain.is_finite() && args.gain > 0.0) {
         return Err(Error::new(ErrorKind::BadUsage, format!("expected a gain above 0, found {}", args.gain)));
     }
-    let picture = picture::decode(&cli::read(&args.input)?, &Limits::default())?.pixels;
+    let picture = picture::decode(&cli::read_picture(&args.input)?, &Limits::default())?.pixels;
     let residual = amplified_residual(&picture, &config, args.gain);
-    let (width, height) = (residual.width as u32, residual.height as u32);
-    let buffer = RgbImage::from_raw(width, height, residual.data);
-    let buffer = buffer.ok_or_else(|| Error::new(ErrorKind::Internal, "expected as many bytes as pixels"))?;
-    buffer
-        .save_with_format(&args.output, ImageFormat::Png)
-        .map_err(|error| Error::caused(ErrorKind::Io, format!("cannot write {}", args.output.display()), error))
+    cli::write(&args.output, &evidence::png(&residual)?)
 }
 
 /// The residual times `gain`, white where it is above 1.

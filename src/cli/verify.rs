@@ -127,6 +127,7 @@ impl Differences {
         self.words(&name("reason"), kept.reason, found.reason, reason);
         let meaning = |meaning: Option<Meaning>| meaning.map_or("none".to_string(), words::meaning);
         self.words(&name("meaning"), kept.meaning, found.meaning, meaning);
+        self.scores(&name("p_fake"), kept.p_fake, found.p_fake);
         let votes = |face: &Face| face.votes.map_or(Vec::new(), |votes| vec![votes.spatial, votes.residual]);
         self.scores(&name("votes"), votes(kept), votes(found));
         self.scores(

@@ -98,8 +98,8 @@ const LEVEL_PX: usize = 128;
 /// Cosine of the tilt from which on a face counts as turned: 30 degrees.
 const TURNED: f64 = 0.866;
 /// Score from which on the search is sure, and that which a look must give.
-const SURE_SCORE: f64 = 0.88;
-const MIN_LOOK_SCORE: f64 = 0.8;
+const SURE_SCORE: f64 = 0.93;
+const MIN_LOOK_SCORE: f64 = 0.88;
 /// Score of a face that is reported. Of portraits none scored less, of faces with the mouth covered, turned by a quarter or
 /// small in a group one in thirty; patterns that look like faces mostly do.
 const MIN_FACE_SCORE: f64 = 0.905;

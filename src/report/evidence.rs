@@ -249,9 +249,10 @@ fn face_rows(face: &Face) -> Vec<(&'static str, String)> {
 fn computation(report: &Report) -> Vec<(&'static str, String)> {
     let file = &report.file;
     let mut rows = vec![("File", format!("{}, {} bytes", file.name, file.size_bytes))];
-    if let Some(format) = &file.format {
+    if let Some(format) = file.format.as_ref().filter(|_| file.width_px > 0) {
         rows.push(("Picture", format!("{format}, {} x {} px", file.width_px, file.height_px)));
     }
+    rows.extend(words::file_notes(file).into_iter().map(|note| ("Note", note)));
     rows.push(("SHA-256 of the file", file.sha256.clone()));
     rows.push(("Model", format!("{}, {} px, SHA-256 {}", report.model.name, report.model.input_px, report.model.id)));
     let on = |set: bool| if set { "on" } else { "off" };

@@ -149,7 +149,7 @@ impl Common {
     fn faces(&self) -> Result<Vec<Rgb8>> {
         let mut finder = Finder::new()?;
         let mut face = |path: &PathBuf| {
-            let photo = picture::decode(&cli::read(path)?, &Limits::default())?.pixels;
+            let photo = picture::decode(&cli::read_picture(path)?, &Limits::default())?.pixels;
             let found = finder.find(&photo);
             Ok(found.first().map_or_else(|| whole_square(&photo), |face| face.upright_crop(&photo, CROP_MARGIN)))
         };

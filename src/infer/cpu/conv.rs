@@ -69,7 +69,7 @@ impl Direct {
         let Conv { channels_in, channels_out, kernel, stride, .. } = *conv;
         let taps = kernel * kernel;
         assert!(taps <= TAPS, "a kernel of at most 3x3");
-        let Units { values, units, whole } = Units::of(conv);
+        let Units { values, units, whole } = Units::new(conv, conv.weight.len());
         let weight = |output: usize, tap: usize, input: usize| values[(output * channels_in + input) * taps + tap];
         let weights = packed(whole, kernels.panel(), channels_out, taps, [channels_in, BLOCK], weight);
         Direct { weights, units, bias: pack::padded(&conv.bias), channels_in, kernel, stride }
@@ -79,7 +79,7 @@ impl Direct {
     pub fn stem(conv: &Conv, kernels: Kernels) -> Direct {
         let Conv { channels_in, channels_out, kernel, stride, .. } = *conv;
         let row = kernel * channels_in;
-        let Units { values, units, whole } = Units::of(conv);
+        let Units { values, units, whole } = Units::new(conv, conv.weight.len());
         let weight = |output: usize, tap: usize, at: usize| {
             let (channel, dx) = (at % channels_in, at / channels_in);
             values[((output * channels_in + channel) * kernel + tap) * kernel + dx]

@@ -133,24 +133,33 @@ impl Units {
     /// How far from whole a weight may come out that was a level times two factors in f32: 127 roundings of 1.2e-7, twice.
     const ROUNDING: f32 = 1e-3;
 
-    /// Finds out what the weights are.
-    pub fn of(conv: &Conv) -> Units {
-        let channels = conv.weight.chunks(conv.weight.len() / conv.channels_out);
+    /// Packed weights of at most these bytes stay plain: caches hold them, and widening whole numbers takes a tenth longer.
+    const PLAIN_BYTES: usize = 4 << 20;
+
+    /// Finds out what the weights are, and whether `packed` of them are better kept whole.
+    pub fn new(conv: &Conv, packed: usize) -> Units {
+        let plain =
+            || Units { values: conv.weight.clone(), units: padded(&vec![1.0; conv.channels_out]), whole: false };
+        if packed * size_of::<f32>() <= Self::PLAIN_BYTES { plain() } else { Self::levels(conv).unwrap_or_else(plain) }
+    }
+
+    /// The weights as levels of int8, if that is what they are.
+    fn levels(conv: &Conv) -> Option<Units> {
         let mut values = Vec::with_capacity(conv.weight.len());
         let mut units = Vec::with_capacity(conv.channels_out);
-        let mut whole = true;
-        for channel in channels {
+        for channel in conv.weight.chunks(conv.weight.len() / conv.channels_out) {
             let most = channel.iter().fold(0f32, |most, weight| most.max(weight.abs()));
             let unit = if most > 0.0 { most / Self::LEVELS } else { 1.0 };
-            values.extend(channel.iter().map(|weight| (weight / unit).round()));
+            for weight in channel {
+                let level = (weight / unit).round();
+                if (weight / unit - level).abs() > Self::ROUNDING {
+                    return None;
+                }
+                values.push(level);
+            }
             units.push(unit);
-            whole &= channel.iter().all(|weight| (weight / unit - (weight / unit).round()).abs() < Self::ROUNDING);
         }
-        if !whole {
-            values.copy_from_slice(&conv.weight);
-            units.fill(1.0);
-        }
-        Units { values, units: padded(&units), whole }
+        Some(Units { values, units: padded(&units), whole: true })
     }
 }
 

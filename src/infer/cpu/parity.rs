@@ -120,26 +120,30 @@ fn expected(conv: &Conv, input: &[Map], skip: Option<&[Map]>) -> Vec<Map> {
 
 #[test]
 fn weights_of_an_int8_model_are_kept_as_whole_numbers_and_others_as_they_are() {
+    /// More packed weights than stay plain.
+    const LARGE: usize = 1 << 22;
     let conv = random_conv(5, [64, 40], [3, 1]);
-    let plain = Units::of(&conv);
+    let plain = Units::new(&conv, LARGE);
     assert!(!plain.whole && plain.values == conv.weight && plain.units[..40] == [1.0; 40]);
     let mut int8 = int8(conv);
     int8.weight[..64 * 9].fill(0.0);
-    let levels = Units::of(&int8);
+    let levels = Units::new(&int8, LARGE);
     assert!(levels.whole);
     for (index, (level, weight)) in levels.values.iter().zip(&int8.weight).enumerate() {
         let unit = levels.units[index / (64 * 9)];
         assert!(*level == level.round() && level.abs() <= 127.0, "{level}");
         assert!((level * unit - weight).abs() <= 127.0 * unit * 1e-6, "{level} x {unit} for {weight}");
     }
+    assert!(!Units::new(&int8, int8.weight.len()).whole, "few weights stay plain");
     int8.weight[7000] *= 1.01;
-    assert!(!Units::of(&int8).whole, "one weight between two levels");
+    assert!(!Units::new(&int8, LARGE).whole, "one weight between two levels");
 }
 
-/// f32 sums of 600 products of numbers below one: measured 5e-7 at most, 2e-6 with F(2x2), 9e-6 with F(4x4).
+/// f32 sums of 600 products of numbers below one: measured 5e-7 at most (2.1e-6 without fused multiplication, scaled weights),
+/// 2e-6 with F(2x2), 9e-6 with F(4x4).
 fn tolerance(way: Option<Outputs>) -> f64 {
     match way {
-        None => 2e-6,
+        None => 4e-6,
         Some(Outputs::Two) => 5e-6,
         Some(Outputs::Four) => 3e-5,
     }

@@ -88,10 +88,11 @@ impl Device {
         // All are popped before the first is awaited: the scopes belong to this thread's stack.
         let (inner, middle, outer) = (inner.pop(), middle.pop(), outer.pop());
         let error = (inner.await).or(middle.await).or(outer.await);
+        // A lost device makes everything an error; then that is what is wrong.
+        self.check()?;
         if let Some(error) = error {
             return Err(Error::caused(kind, format!("expected {} to take {what}", self.name), error.to_string()));
         }
-        self.check()?;
         Ok(made)
     }
 
@@ -131,6 +132,8 @@ impl Device {
 
     /// Whether the GPU has failed so far.
     fn check(&self) -> Result<()> {
+        // Natively, news of a loss comes to those who ask.
+        let _ = self.device.poll(wgpu::PollType::Poll);
         self.trouble.first().map_or(Ok(()), |trouble| Err(self.lost(trouble)))
     }
 

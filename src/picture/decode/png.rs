@@ -23,9 +23,12 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Photo> {
     let strict = chunks.wrong.is_some();
     let mut read = Attempt::run(bytes, strict, limits)?;
     if let Some(wrong) = chunks.wrong.filter(|_| !read.whole) {
-        read = Attempt::run(&bytes[..wrong], false, limits)?;
+        // What comes before the first wrong chunk is right; before the first of all that is no row.
+        match Attempt::run(&bytes[..wrong], false, limits) {
+            Ok(part) => read = Attempt { rows: part.rows.min(part.size.0 - 1), ..part },
+            Err(_) => read.rows = 0,
+        }
         read.whole = false;
-        read.rows = read.rows.min(read.size.0 - 1);
     }
     let mut notes = read.notes;
     if read.whole && (chunks.wrong.is_some() || chunks.ancillary_wrong) {
