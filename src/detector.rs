@@ -118,7 +118,11 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         let quality = quality::assess(&crop, &bounds, photo.jpeg_quality);
         let small = quality.face_px < MIN_FACE_PX;
         let missing = photo.damage.is_some_and(|damage| !lies_in(&damage.part, &bounds, &photo.pixels, config));
-        let resized = if small || missing { None } else { crop::resize(&crop, config.input_px, config.input_px).ok() };
+        let input = || match &found {
+            Some(face) => face.upright_input(&photo.pixels, config.crop_margin, config.input_px),
+            None => crop::resize(&crop, config.input_px, config.input_px),
+        };
+        let resized = if small || missing { None } else { input().ok() };
         let changed = if config.stability && resized.is_some() {
             // What cannot be changed is not checked, and the report shows no check.
             stability::variants(&crop, config.input_px).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! The crop, the resize and the tensor: against slow twins that are obviously right, and by properties.
 
 use grnet::ErrorKind;
-use grnet::picture::crop::{crop_square, resize, whole_bounds, whole_square};
+use grnet::picture::crop::{crop_resized, crop_square, resize, whole_bounds, whole_square};
 use grnet::picture::{Rgb8, planes};
 use grnet::report::Bounds;
 
@@ -238,4 +238,27 @@ fn a_batch_is_planar_and_on_the_unit_scale() {
 #[should_panic(expected = "pictures of a batch share one size")]
 fn crops_of_two_sizes_are_no_batch() {
     planes(&[picture(3, 3), picture(3, 4)]);
+}
+
+#[test]
+fn a_crop_moves_with_its_box_by_fractions_of_a_pixel() {
+    // A slope of 3 levels a pixel along x, 1 along y: what a pixel shows says where it lies.
+    let (height, width) = (60, 70);
+    let data = (0..height * width).flat_map(|at| [(at % width * 3) as u8, (at / width) as u8, 50]).collect();
+    let slope = Rgb8::new(height, width, data).expect("a picture");
+    for (x, side_px) in [(20.0, 24), (20.25, 24), (20.5, 24), (20.75, 24), (20.4, 12), (20.4, 31)] {
+        let crop = crop_resized(&slope, &square(x, 15.0, 24.0), 1.0, side_px).expect("a crop");
+        let step = 24.0 / side_px as f32;
+        for column in 0..side_px {
+            let place = x + (column as f32 + 0.5) * step - 0.5;
+            let found = f32::from(crop.pixel(side_px / 2, column)[0]);
+            assert!((found - 3.0 * place).abs() <= 1.0, "box at {x}, column {column} of {side_px}: {found}, {place}");
+        }
+    }
+    // On whole pixels and at its own size it is the plain crop.
+    let bounds = square(20.0, 15.0, 24.0);
+    assert!(crop_resized(&slope, &bounds, 1.0, 24).expect("a crop") == crop_square(&slope, &bounds, 1.0));
+    let odd = square(f32::NAN, 0.0, 10.0);
+    assert!(crop_resized(&slope, &odd, 1.0, 60).expect("a crop") == whole_square(&slope));
+    assert!(crop_resized(&slope, &bounds, 1.0, 0).is_err());
 }

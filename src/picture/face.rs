@@ -36,7 +36,18 @@ impl FoundFace {
 
     /// [`crop::crop_square`] of the face, turned back by [`FoundFace::quarter_turns`], so that the face stands upright.
     pub fn upright_crop(&self, photo: &Rgb8, margin: f32) -> Rgb8 {
-        let square = crop::crop_square(photo, &self.bounds, margin);
+        self.upright(crop::crop_square(photo, &self.bounds, margin))
+    }
+
+    /// The same at `side_px`, by [`crop::crop_resized`].
+    ///
+    /// # Errors
+    /// `BadImage` when `side_px` is 0.
+    pub fn upright_input(&self, photo: &Rgb8, margin: f32, side_px: usize) -> Result<Rgb8> {
+        crop::crop_resized(photo, &self.bounds, margin, side_px).map(|square| self.upright(square))
+    }
+
+    fn upright(&self, square: Rgb8) -> Rgb8 {
         (0..self.quarter_turns).fold(square, |square, _| turned_back(&square))
     }
 }
