@@ -165,6 +165,29 @@ test('the page has a policy that lets nothing in from elsewhere', async () => {
   for (const text of site) assert.doesNotMatch(text, /(src|href)="https?:|import\(?['"]https?:|url\(['"]?https?:/);
 });
 
+test('the browser holds the page to it: no request elsewhere, no foreign code or style', async () => {
+  const { page, context } = await open('');
+  const found = await page.evaluate(async () => {
+    const refused = new Set();
+    document.addEventListener('securitypolicyviolation', ({ effectiveDirective }) => refused.add(effectiveDirective));
+    const elsewhere = 'http://elsewhere.invalid/';
+    await fetch(elsewhere).catch(() => {});
+    const made = [
+      ['script', { textContent: 'globalThis.foreign = true' }],
+      ['style', { textContent: 'body { display: none }' }],
+      ['img', { src: `${elsewhere}a.png` }],
+      ['iframe', { src: elsewhere }],
+    ];
+    for (const [name, properties] of made) document.body.append(Object.assign(document.createElement(name), properties));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const isHidden = getComputedStyle(document.body).display === 'none';
+    return { refused: [...refused].sort(), foreign: globalThis.foreign ?? null, isHidden };
+  });
+  const refused = ['connect-src', 'frame-src', 'img-src', 'script-src-elem', 'style-src-elem'];
+  assert.deepEqual(found, { refused, foreign: null, isHidden: false });
+  await context.close();
+});
+
 test('the server serves the site and nothing outside it', async () => {
   assert.match(await status('/'), / 200 /);
   assert.match(await status('/shared/view.js'), / 200 /);
