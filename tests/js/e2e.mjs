@@ -420,6 +420,18 @@ test('the page speaks German where the browser does, and changes its language at
   await context.close();
 });
 
+test('a PNG that states a chunk of four gigabytes is told as any broken file, where addresses have 32 bits too', async () => {
+  const { page, context, problems } = await open('?backend=cpu');
+  const header = Buffer.from('89504e470d0a1a0a0000000d4948445200000040000000400802000000250be689', 'hex');
+  // With its own 12 bytes such a chunk ends where it begins, for who does not look.
+  const chunk = Buffer.concat([Buffer.from('fffffff4', 'hex'), Buffer.from('IDAT'), Buffer.alloc(64)]);
+  await drop(page, [{ name: 'chunk.png', bytes: Buffer.concat([header, chunk]) }, astronaut()]);
+  assert.equal((await bands(page, 2))[0], 'not_assessed');
+  assert.match((await report(page, 0)).reason, /^(unreadable|damaged)$/);
+  assert.deepEqual(problems, [], 'nothing broke in the worker');
+  await context.close();
+});
+
 test('several photos: a broken one and one without a face do not stop the next; all are told apart', async () => {
   const { page, context, problems } = await open('?backend=cpu');
   // Before the model is there: photos wait for it.
