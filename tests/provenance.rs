@@ -277,12 +277,28 @@ fn texts_that_ask_for_more_work_than_they_have_bytes_are_passed_over_in_time() {
         [b"prompt\0\0".as_slice(), &encoder.finish().expect("memory takes it")].concat()
     };
     let broken = [&zeros[..zeros.len() - 4], &[0; 4]].concat();
+    // Each of 30,000 fields points to a directory of 50,000, which begins two bytes behind the one before.
+    let directories = {
+        let (fields, inner) = (30_000u32, 50_000u16);
+        let start = 8 + 2 + 12 * fields + 4;
+        let mut block = b"II*\0\x08\0\0\0".to_vec();
+        block.extend((fields as u16).to_le_bytes());
+        for field in 0..fields {
+            block.extend([0x8769u16.to_le_bytes(), 4u16.to_le_bytes()].concat());
+            block.extend([1u32.to_le_bytes(), (start + 2 * field).to_le_bytes()].concat());
+        }
+        block.extend([0; 4]);
+        block.extend(inner.to_le_bytes().repeat(fields as usize));
+        block.resize(1 << 20, 0);
+        block
+    };
     let files = [
         ("namespaces", jpeg(&[xmp_segment(&nested(2400))])),
         ("some namespaces, often", png(&vec![xmp_chunk(&nested(190)); 3000])),
         ("attributes", png(&[xmp_chunk(&attributes)])),
         ("some attributes, often", png(&vec![xmp_chunk(&attributes[..40_000]); 300])),
         ("compressed texts", png(&vec![chunk(b"zTXt", &zeros); 5000])),
+        ("directories inside each other", png(&[chunk(b"eXIf", &directories)])),
         ("compressed texts that break off", png(&vec![chunk(b"zTXt", &broken); 5000])),
     ];
     for (name, file) in files {

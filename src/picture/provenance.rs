@@ -305,21 +305,74 @@ fn source_type(uri: &str) -> Option<&str> {
 
 // ---- EXIF ----------------------------------------------------------------------------------------------------------
 
+const MAKE: u16 = 0x010f;
+const MODEL: u16 = 0x0110;
+const SOFTWARE: u16 = 0x0131;
+const EXIF_DIRECTORY: u16 = 0x8769;
+const USER_COMMENT: u16 = 0x9286;
+/// Types of fields.
+const ASCII: u16 = 2;
+const LONG: u16 = 4;
+const UNDEFINED: u16 = 7;
+
+/// A block of EXIF data: directories of fields, of which four are wanted. Only these are looked for: who reads all that a block
+/// names, with directories that lie inside each other, needs gigabytes for one of 64 KB.
+struct Tiff<'a> {
+    bytes: &'a [u8],
+    little: bool,
+}
+
+impl<'a> Tiff<'a> {
+    /// The block, and where its first directory lies.
+    fn open(bytes: &'a [u8]) -> Option<(Tiff<'a>, u32)> {
+        let little = match bytes.first_chunk::<4>()? {
+            b"II*\0" => true,
+            b"MM\0*" => false,
+            _ => return None,
+        };
+        let tiff = Tiff { bytes, little };
+        let first = tiff.long(*bytes.get(4..)?.first_chunk()?);
+        Some((tiff, first))
+    }
+
+    fn short(&self, two: [u8; 2]) -> u16 {
+        if self.little { u16::from_le_bytes(two) } else { u16::from_be_bytes(two) }
+    }
+
+    fn long(&self, four: [u8; 4]) -> u32 {
+        if self.little { u32::from_le_bytes(four) } else { u32::from_be_bytes(four) }
+    }
+
+    /// The value of the first field with this tag in the directory at `at`, if it is of this type.
+    fn field(&self, at: u32, tag: u16, kind: u16) -> Option<&'a [u8]> {
+        let (count, fields) = self.bytes.get(usize::try_from(at).ok()?..)?.split_first_chunk::<2>()?;
+        let fields = fields.as_chunks::<12>().0.iter().take(self.short(*count).into());
+        let [_, _, k0, k1, c0, c1, c2, c3, value @ ..] =
+            fields.into_iter().find(|f| self.short([f[0], f[1]]) == tag)?;
+        if self.short([*k0, *k1]) != kind {
+            return None;
+        }
+        let unit = if kind == LONG { 4 } else { 1 };
+        let length = usize::try_from(self.long([*c0, *c1, *c2, *c3])).ok()?.checked_mul(unit)?;
+        if length <= value.len() {
+            return value.get(..length);
+        }
+        let start = usize::try_from(self.long(*value)).ok()?;
+        self.bytes.get(start..start.checked_add(length)?)
+    }
+}
+
 fn read_exif(tiff: &[u8], place: &str, marks: &mut Marks) {
     if tiff.len() > MAX_BLOCK {
         return;
     }
-    let Ok(fields) = exif::Reader::new().read_raw(tiff.to_vec()) else { return };
-    let ascii = |tag: exif::Tag| match &fields.get_field(tag, exif::In::PRIMARY)?.value {
-        exif::Value::Ascii(lines) => lines.first().map(|line| String::from_utf8_lossy(line).into_owned()),
-        _ => None,
+    let Some((tiff, first)) = Tiff::open(tiff) else { return };
+    let ascii = |tag: u16| {
+        let text = tiff.field(first, tag, ASCII)?;
+        text.split(|&byte| byte == 0).next().map(|line| String::from_utf8_lossy(line).into_owned())
     };
     let place = if place.ends_with("EXIF") || place.ends_with("eXIf") { place } else { &format!("{place}, EXIF") };
-    let plain = [
-        (MarkKind::CameraMake, exif::Tag::Make),
-        (MarkKind::CameraModel, exif::Tag::Model),
-        (MarkKind::Software, exif::Tag::Software),
-    ];
+    let plain = [(MarkKind::CameraMake, MAKE), (MarkKind::CameraModel, MODEL), (MarkKind::Software, SOFTWARE)];
     for (kind, tag) in plain {
         let Some(value) = ascii(tag) else { continue };
         // ComfyUI puts its graphs into these two when it writes WebP files.
@@ -329,9 +382,8 @@ fn read_exif(tiff: &[u8], place: &str, marks: &mut Marks) {
             None => marks.add(kind, &value, place, None),
         }
     }
-    if let Some(field) = fields.get_field(exif::Tag::UserComment, exif::In::PRIMARY)
-        && let exif::Value::Undefined(bytes, _) = &field.value
-    {
+    let exif = tiff.field(first, EXIF_DIRECTORY, LONG).and_then(<[u8]>::first_chunk);
+    if let Some(bytes) = exif.and_then(|&at| tiff.field(tiff.long(at), USER_COMMENT, UNDEFINED)) {
         // The Stable Diffusion web interfaces put their parameters here in files that are not PNG.
         let text = comment(bytes).into_iter().find(|text| generator("parameters", text).is_some());
         if let Some(text) = text {
