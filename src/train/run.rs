@@ -19,6 +19,7 @@ use super::classes::Classes;
 use super::config::{Compute, TrainConfig};
 use super::curves;
 use super::export::finish_model;
+pub use super::folder::RunFolder;
 use super::optim::{Adam, freeze_stages, move_average};
 use super::pack::{MANIFEST_FILE, Pack};
 use super::sampler::Sampler;
@@ -37,42 +38,6 @@ use crate::train::nn::parameters::load_trunk;
 use crate::train::nn::recipe::Scheme;
 use crate::train::nn::resnet::ResNet18;
 use crate::{Error, ErrorKind, Result};
-
-/// Where a run's files are.
-#[derive(Debug, Clone)]
-pub struct RunFolder(pub PathBuf);
-
-impl RunFolder {
-    /// Everything needed to go on.
-    pub fn checkpoint(&self) -> PathBuf {
-        self.0.join("checkpoint.safetensors")
-    }
-
-    /// The model that did best on the validation split, f32.
-    pub fn best(&self) -> PathBuf {
-        self.0.join("best.safetensors")
-    }
-
-    /// The model at the end, f32.
-    pub fn last(&self) -> PathBuf {
-        self.0.join("last.safetensors")
-    }
-
-    /// One JSON object a line: losses and measurements.
-    pub fn metrics(&self) -> PathBuf {
-        self.0.join("metrics.jsonl")
-    }
-
-    /// The effective configuration.
-    pub fn config(&self) -> PathBuf {
-        self.0.join("config.toml")
-    }
-
-    /// Losses and measurements as a picture.
-    pub fn curves(&self) -> PathBuf {
-        self.0.join("curves.svg")
-    }
-}
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
