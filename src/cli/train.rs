@@ -25,7 +25,7 @@ use crate::train::export::{convert, mixed, precision_named, to_onnx};
 use crate::train::landmarks::LandmarkNet;
 use crate::train::layout::{self, Dataset, Layout};
 use crate::train::onnx::ResidualPlace;
-use crate::train::pack::{MANIFEST_FILE, Pack};
+use crate::train::pack::{MANIFEST_FILE, Pack, Status};
 use crate::train::prepare::{self, PrepareConfig};
 use crate::train::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
 use crate::train::start::Start;
@@ -241,6 +241,17 @@ pub fn run_prepare(args: &PrepareArgs) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a table none of whose pictures could be read: that is a wrong folder, not bad luck with some files.
+fn readable(data: &Dataset, none: bool) -> Result<()> {
+    let Some(first) = data.rows.first().filter(|_| none) else { return Ok(()) };
+    let (count, path) = (data.rows.len(), data.base.join(&first.path));
+    let message = format!(
+        "expected pictures that can be read, found none in {count} rows; the first is {}: paths are relative to the table",
+        path.display()
+    );
+    Err(Error::new(ErrorKind::BadData, message))
+}
+
 fn make_pack(data: &Dataset, folder: &Path, config: &PrepareConfig, stop: &AtomicBool) -> Result<()> {
     for (reason, count) in &data.left_out {
         eprintln!("{count:>9}  left out     {reason}");
@@ -255,9 +266,9 @@ fn make_pack(data: &Dataset, folder: &Path, config: &PrepareConfig, stop: &Atomi
     bar.finish_and_clear();
     eprintln!("{:>9}  {:<11} source", "pictures", "what became");
     for ((status, source), count) in &counts {
-        eprintln!("{count:>9}  {:<11} {source}", format!("{status:?}"));
+        eprintln!("{count:>9}  {:<11} {source}", status.words());
     }
-    Ok(())
+    readable(data, counts.keys().all(|(status, _)| *status == Status::Unreadable))
 }
 
 /// `data` if it is a pack already; otherwise the pack of that table, made in `folder` (or left there by an earlier call).
