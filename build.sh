@@ -35,6 +35,7 @@ usage: ./build.sh COMMAND
   model-report CSV   measure the shipped model on the test rows of a table: the figures of MODEL_CARD.md, into dist/model-report
   bench [kernels]    grnet beside other engines in one run, as ratios, into docs/performance.md (downloads them into
                      .bench/, 5 GB); `kernels`: the engine's own parts, one by one
+  robustness TABLE   how verdicts move under changes of the photo and an attack, into docs/robustness.md
   train-env          prepare .torch/, the LibTorch that the fastest CPU training links against
   clean              remove dist/ and what the tests left (the cargo target folder stays)
   help               this text
@@ -447,6 +448,17 @@ bench() {
     --photo tests/pictures/astronaut.jpg "$@"
 }
 
+robustness() {
+  [[ $# -ge 1 && -e $1 ]] || die "expected a table of pictures: ./build.sh robustness faces.csv"
+  local data=$1
+  shift
+  need_rust
+  bench_env
+  cargo build --locked --release --bin grnet
+  .bench/bin/python tools/bench/robustness.py --grnet "$TARGET/release/grnet" --model "$WEIGHTS/grnet.safetensors" \
+    --data "$data" "$@"
+}
+
 # burn's LibTorch backend links against the Python wheel of exactly this version.
 train_env() {
   need_rust
@@ -475,6 +487,7 @@ main() {
     test) run_tests ;;
     model-report) model_report "$@" ;;
     bench) bench "$@" ;;
+    robustness) robustness "$@" ;;
     train-env) train_env ;;
     clean) clean ;;
     help | -h | --help) help ;;
