@@ -9,8 +9,7 @@ pub mod reconstruct;
 use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Subcommand, ValueEnum};
@@ -228,7 +227,7 @@ pub fn run_prepare(args: &PrepareArgs) -> Result<()> {
         landmarks: args.landmarks.as_deref().map(LandmarkNet::read).transpose()?,
         ..PrepareConfig::default()
     };
-    let stop = stop_on_ctrl_c()?;
+    let stop = cli::stop_on_ctrl_c("this step")?;
     let data = layout::read(&args.data, Layout::named(&args.layout)?)?;
     make_pack(&data, &args.out, &config, &stop)?;
     let audits = audit::audit(&Pack::open(&args.out)?, &TrainConfig::default())?;
@@ -302,7 +301,7 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
         (None, None) => {}
     }
     let start = args.init.as_ref().map(|path| cli::read(path).and_then(|bytes| Start::parse(&bytes))).transpose()?;
-    let stop = stop_on_ctrl_c()?;
+    let stop = cli::stop_on_ctrl_c("this step")?;
     let pack = pack_of(&args.data, &args.out.join("pack"), &stop)?;
     let inputs = Inputs {
         pack,
@@ -483,18 +482,4 @@ fn cannot_read(path: &Path, error: std::io::Error) -> Error {
 fn commit() -> String {
     let output = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     output.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_string()).unwrap_or_default()
-}
-
-/// A flag that the first Ctrl-C (or SIGTERM) raises; the second ends the process at once.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raised = stop.clone();
-    ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("stopping after this step; once more to stop at once");
-    })
-    .map_err(|e| Error::caused(ErrorKind::Internal, "cannot catch Ctrl-C", e))?;
-    Ok(stop)
 }
