@@ -8,6 +8,7 @@ mod workers;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +67,9 @@ pub struct DetectArgs {
     /// Judge one part of the files only, for example 2/8: together the parts 1/8 to 8/8 are all files, each once
     #[arg(long, value_name = "NUMBER/COUNT")]
     shard: Option<Shard>,
+    /// Cores to use [default: all]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroUsize>,
 }
 
 /// From so many files on there is a progress bar.
@@ -79,8 +83,9 @@ const MAX_STEM_BYTES: usize = 180;
 /// What keeps it from judging anything: no picture, no model, no such device, an output that cannot be written. Unreadable
 /// photos are no error but reports with the reason `unreadable`.
 pub fn run(args: &DetectArgs) -> Result<u8> {
+    let cores = cores(args.threads)?;
     let mut search = Search::new(&args.paths);
-    let found = search.look_ahead(workers::cores().max(LONG_LIST));
+    let found = search.look_ahead(cores.max(LONG_LIST));
     if found == 0 {
         let mut message = "expected a picture (JPEG, PNG, WebP, GIF or BMP), found none".to_string();
         for line in search.passed_over() {
@@ -98,11 +103,19 @@ pub fn run(args: &DetectArgs) -> Result<u8> {
     let settings = Settings { whole: args.cropped, stability: args.stability };
     let made = Made { model: detector.model_info(), settings, shard: args.shard };
     let before = output.as_mut().map(|output| output.read_back(&made)).transpose()?.unwrap_or_default();
-    let ended = judge_all(args, &detector, &config, &mut search, found, output.as_mut(), before);
+    let ended = judge_all(args, &detector, &config, &mut search, [found, cores], output.as_mut(), before);
     match output {
         None => ended,
         Some(output) => ended.and_then(|code| output.finish().map(|()| code)).map_err(|error| output.advise(&error)),
     }
+}
+
+/// How many cores are to be used; the engine's threads are held to them, too.
+fn cores(asked: Option<NonZeroUsize>) -> Result<usize> {
+    let Some(asked) = asked else { return Ok(thread::available_parallelism().map_or(1, usize::from)) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(asked.get()).build_global();
+    pool.map_err(|error| Error::caused(ErrorKind::Internal, "cannot start threads", error))?;
+    Ok(asked.get())
 }
 
 /// Judges what the search finds, and says at the end how it came out.
@@ -111,7 +124,7 @@ fn judge_all(
     detector: &Detector,
     config: &PrepareConfig,
     search: &mut Search,
-    found: usize,
+    [found, cores]: [usize; 2],
     mut output: Option<&mut Output>,
     before: Before,
 ) -> Result<u8> {
@@ -135,7 +148,7 @@ fn judge_all(
                 }
             });
         }
-        let work = Work { detector, config, threads: workers::threads_for(found), stop: &stop };
+        let work = Work { detector, config, cores, threads: cores.min(found), stop: &stop };
         let finished = work.for_each(&mut *search, |prepared, report| {
             counts.add(report.band, report.reason);
             if args.html.is_some() || args.map.is_some() {

@@ -31,16 +31,6 @@ pub enum Flow {
     Stop,
 }
 
-/// Threads that this machine has for `files` files.
-pub fn threads_for(files: usize) -> usize {
-    cores().min(files).max(1)
-}
-
-/// Processors that this process may use.
-pub fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// What the threads share.
 #[derive(Debug)]
 pub struct Work<'a> {
@@ -48,7 +38,9 @@ pub struct Work<'a> {
     pub detector: &'a Detector,
     /// How photos are prepared.
     pub config: &'a PrepareConfig,
-    /// How many threads there are.
+    /// Cores that may be used.
+    pub cores: usize,
+    /// How many threads there are, no more than files.
     pub threads: usize,
     /// Raised when no more are to be judged.
     pub stop: &'a AtomicBool,
@@ -65,7 +57,7 @@ impl Work<'_> {
         mut take: impl FnMut(Prepared, Report) -> Result<Flow>,
     ) -> Result<()> {
         // With a photo for every core each judges its own. A GPU has one queue, and of few photos each gets all cores.
-        let alone = !self.detector.is_on_gpu() && self.threads == cores();
+        let alone = !self.detector.is_on_gpu() && self.threads == self.cores;
         let files = Mutex::new(files.enumerate());
         let budget = Budget::new(PIXELS_A_THREAD * self.threads as u64);
         let (sender, receiver) = channel();
