@@ -81,6 +81,8 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// Exit code for wrong usage, as clap gives it too.
 const WRONG_USAGE: u8 = 2;
+/// Exit code when a list of reports was begun and did not come to its end.
+const UNFINISHED: u8 = 3;
 /// Exit code of a process that a second Ctrl-C ends, as shells give it.
 const STOPPED_AT_ONCE: i32 = 130;
 

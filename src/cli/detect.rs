@@ -20,7 +20,7 @@ use self::output::{Before, Made, Output};
 use self::progress::{Progress, Total};
 use self::search::{Search, Selection, Shard};
 use self::workers::{Flow, Work};
-use crate::cli::{self, DONE, Device, FAILED};
+use crate::cli::{self, DONE, Device, FAILED, UNFINISHED};
 use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, WhyNotGpu};
 use crate::error::{Error, ErrorKind, Result};
 use crate::picture::Rgb8;
@@ -31,7 +31,7 @@ use crate::report::{Band, Face, Reason, Report, Settings};
 /// Check photos: does a face in them show traces of generation or manipulation?
 ///
 /// Exit code: 0 when every file was judged or declared not assessable, 1 when any could not be read or is damaged (the others
-/// are reported all the same), 2 for wrong usage.
+/// are reported all the same), 2 for wrong usage, 3 when a run with --out did not come to its end.
 #[derive(Debug, Args)]
 pub struct DetectArgs {
     /// Photos, and folders to search for them (JPEG, PNG, WebP, GIF, BMP; by content where the name does not say so)
@@ -83,6 +83,17 @@ const MAX_STEM_BYTES: usize = 180;
 /// What keeps it from judging anything: no picture, no model, no such device, an output that cannot be written. Unreadable
 /// photos are no error but reports with the reason `unreadable`.
 pub fn run(args: &DetectArgs) -> Result<u8> {
+    match run_to_end(args) {
+        // Whoever starts many of these must not take it for a list with unreadable files.
+        Err(error) if args.out.is_some() && error.kind() != ErrorKind::BadUsage => {
+            tell!("grnet: {}", error.full_message());
+            Ok(UNFINISHED)
+        }
+        ended => ended,
+    }
+}
+
+fn run_to_end(args: &DetectArgs) -> Result<u8> {
     let cores = cores(args.threads)?;
     let mut search = Search::new(&args.paths);
     let found = search.look_ahead(cores.max(LONG_LIST));

@@ -15,11 +15,14 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import ray
 
+# Exit codes of `grnet detect --out`: every file is in the results, some of them as unreadable or damaged.
 DONE, SOME_UNREAD = 0, 1
 TOLD_LINES = 20
+PAUSE_S = 3
 
 
 def check(command, number, shards, part):
@@ -68,12 +71,14 @@ def main():
         [ended, *_], waiting = ray.wait(waiting, num_returns=1)
         number, code, told = ray.get(ended)
         finished = len(tries) - len(waiting)
-        if code in (DONE, SOME_UNREAD) and "--resume goes on" not in told:
+        if code in (DONE, SOME_UNREAD):
             unread = unread or code == SOME_UNREAD
             print(f"shard {number}: done, {finished} of {shards}", file=sys.stderr)
         elif tries[number] < args.tries:
             tries[number] += 1
             print(f"shard {number}: ended with code {code}, tried again\n{told}", file=sys.stderr)
+            # The lock of a process that is being ended may live a little longer.
+            time.sleep(PAUSE_S)
             waiting.append(worker.remote(command, number, shards, part(number)))
         else:
             failed.append(number)

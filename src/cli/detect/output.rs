@@ -261,4 +261,30 @@ mod tests {
         let first = serde_json::to_string(&serde_json::json!({ "schema": SCHEMA })).expect("JSON");
         assert!(first.starts_with(BEGINNING));
     }
+
+    #[test]
+    fn a_file_cut_at_any_byte_is_gone_on_with_from_its_last_whole_line() {
+        let made = Made { model: ModelInfo::default(), settings: Settings::default(), shard: None };
+        let line = |name: &str| {
+            let (model, settings) = (&made.model, &made.settings);
+            let rest = serde_json::json!({
+                "file": { "name": name }, "band": "not_assessed", "reason": "unreadable", "model": model, "settings": settings,
+            });
+            format!("{BEGINNING}{SCHEMA}\",{}\n", &rest.to_string()[1..])
+        };
+        let lines = ["a.jpg", "ä\n.jpg", "c.jpg"].map(line);
+        let whole = lines.concat();
+        let path = std::env::temp_dir().join(format!("grnet-output-{}.jsonl", std::process::id()));
+        for cut in 0..=whole.len() {
+            fs::write(&path, &whole.as_bytes()[..cut]).expect("a test file can be written");
+            let mut output = Output::open(&path, true).expect("an output");
+            let before = output.read_back(&made).expect("a torn file of ours");
+            let kept = whole.as_bytes()[..cut].iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!((before.counts.all(), output.reports), (kept as u64, kept as u64), "cut at {cut}");
+            lines[kept..].iter().for_each(|line| output.add(line).expect("a line"));
+            drop(output);
+            assert_eq!(fs::read_to_string(&path).expect("the file"), whole, "cut at {cut}");
+        }
+        fs::remove_file(&path).expect("the test file can be removed");
+    }
 }

@@ -37,7 +37,7 @@ impl Search {
     /// A search that has not begun.
     pub fn new(paths: &[PathBuf]) -> Search {
         Search {
-            paths: paths.to_vec().into_iter(),
+            paths: Vec::from(paths).into_iter(),
             walk: None,
             ahead: VecDeque::new(),
             selection: Selection::default(),
