@@ -12,7 +12,7 @@ export CARGO_TARGET_DIR=$TARGET
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 WEIGHTS=${GRNET_WEIGHTS:-weights} # a folder with grnet.safetensors and grnet.json
 WASM=wasm32-unknown-unknown
-TOOLS=$TARGET/tools
+TOOLS=${GRNET_TOOLS:-$TARGET/tools}
 SITE=dist/site
 EXTENSION=dist/extension # -chromium and -firefox
 NATIVE=(--locked --profile ci --features wgpu,train) # one native build for all tests and measurements
@@ -36,11 +36,16 @@ usage: ./build.sh COMMAND
   bench [kernels]    grnet beside other engines in one run, as ratios, into docs/performance.md (downloads them into
                      .bench/, 5 GB); `kernels`: the engine's own parts, one by one
   robustness TABLE   how verdicts move under changes of the photo and an attack, into docs/robustness.md
+  sbom               what is in the program, as CycloneDX files, into dist/sbom
+  reproducible       build dist/ twice, in two places, and compare every byte
+  fuzz MINUTES       feed hostile files to what reads files, MINUTES for each target of fuzz/ (needs a nightly Rust)
+  miri               look for undefined behaviour in the kernels: miri, else the address sanitizer (needs a nightly Rust)
   train-env          prepare .torch/, the LibTorch that the fastest CPU training links against
   clean              remove dist/ and what the tests left (the cargo target folder stays)
   help               this text
 
   CARGO_TARGET_DIR   where compiled code is kept (default: target/)
+  GRNET_TOOLS        where the tools that this script installs are kept (default: tools/ in the former)
   GRNET_WEIGHTS      folder with the model to ship (default: weights/)
 TEXT
 }
@@ -61,21 +66,28 @@ need_wasm_target() {
   rustup target add $WASM
 }
 
+# cargo_tool CRATE VERSION: compiles a tool, once, into $TOOLS/CRATE-VERSION/bin.
+cargo_tool() {
+  local root=$TOOLS/$1-$2
+  [[ -d $root/bin ]] && return
+  say "installing $1 $2 (a few minutes, once)"
+  local install=(cargo install "$1" --version "$2" --quiet --root "$root")
+  # Its lock file may name dependencies that were withdrawn since; then their nearest versions do as well.
+  CARGO_TARGET_DIR=$TOOLS/build "${install[@]}" --locked || CARGO_TARGET_DIR=$TOOLS/build "${install[@]}"
+  rm -rf "$TOOLS/build"
+}
+
 # The command line tool must be of exactly the version that the crate links.
 need_wasm_bindgen() {
   local version
   version=$(awk '/^name = "wasm-bindgen"$/ { getline; gsub(/"/, "", $3); print $3 }' Cargo.lock)
-  WASM_BINDGEN=$TOOLS/wasm-bindgen-$version/bin/wasm-bindgen
+  WASM_BINDGEN=$TOOLS/wasm-bindgen-cli-$version/bin/wasm-bindgen
   [[ -x $WASM_BINDGEN ]] && return
   if [[ $(wasm-bindgen --version 2>/dev/null || true) == "wasm-bindgen $version" ]]; then
     WASM_BINDGEN=$(command -v wasm-bindgen)
     return
   fi
-  say "installing wasm-bindgen-cli $version (a few minutes, once)"
-  local install=(cargo install wasm-bindgen-cli --version "$version" --quiet --root "$TOOLS/wasm-bindgen-$version")
-  # Its lock file may name dependencies that were withdrawn since; then their nearest versions do as well.
-  CARGO_TARGET_DIR=$TOOLS/build "${install[@]}" --locked || CARGO_TARGET_DIR=$TOOLS/build "${install[@]}"
-  rm -rf "$TOOLS/build"
+  cargo_tool wasm-bindgen-cli "$version"
 }
 
 # Installs Debian packages where that is possible without asking; returns false where it is not.
@@ -115,8 +127,11 @@ need_node() {
 wasm_build() {
   local built=$TARGET/$WASM/wasm/grnet.wasm out=$TARGET/site/pkg
   say "building the wasm"
+  # Messages of panics name source files: the builder's folders are left out, so that all builders get the same bytes.
+  local remap="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/crates"
   # As a cdylib alone: cargo does no link-time optimisation for a library that is an rlib too.
-  cargo rustc --locked --lib --crate-type cdylib --profile wasm --target $WASM "${BROWSER_BUILD[@]}"
+  cargo rustc --locked --lib --crate-type cdylib --profile wasm --target $WASM "${BROWSER_BUILD[@]}" \
+    --config "target.$WASM.rustflags = ['$remap']"
   mkdir -p "$TARGET/site"
   cmp -s "$built" "$TARGET/site/grnet.wasm" && [[ -f $out/grnet_bg.wasm ]] && return
   rm -rf "$out"
@@ -211,7 +226,8 @@ extension_for() {
     cp "$from/firefox.js" "$out/extension/"
     cp "$from/firefox/manifest.json" "$out/"
   fi
-  # The same files give the same archive: names in order, one date for all.
+  # The same files give the same archive: names in order, one date and the same rights for all.
+  chmod -R u=rwX,go=rX "$out"
   find "$out" -exec touch -d '2020-01-01T00:00:00Z' {} +
   rm -f "$out.zip"
   have zip || { say "zip is missing: $out is built, but not packed"; return; }
@@ -224,6 +240,74 @@ extension() {
   site
   extension_for chromium
   extension_for firefox
+}
+
+# ---- Supply chain ----------------------------------------------------------------------------------------------------
+
+# What is in the site and the extension, and what in the native program.
+sbom() {
+  need_rust
+  need_node || die "node and npm are needed"
+  local out=dist/sbom metadata=$TARGET/metadata.json
+  mkdir -p "$out"
+  cargo metadata --locked --format-version 1 --filter-platform $WASM "${BROWSER_BUILD[@]}" >"$metadata"
+  node tools/sbom.mjs grnet-site "$out/site.cdx.json" "$metadata"
+  cargo metadata --locked --format-version 1 --features wgpu >"$metadata"
+  node tools/sbom.mjs grnet "$out/native.cdx.json" "$metadata"
+}
+
+# Two copies of the tree, in places of other names and depths, each built with an empty target folder.
+reproducible() {
+  need_wasm_target
+  need_wasm_bindgen
+  local place work=$TARGET/reproducible
+  rm -rf "$work"
+  for place in one two/deeper; do
+    mkdir -p "$work/$place"
+    git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- -cf - | tar -xf - -C "$work/$place"
+    (cd "$work/$place" && CARGO_TARGET_DIR=$work/$place/target GRNET_TOOLS=$TOOLS ./build.sh extension)
+  done
+  diff -r "$work/one/dist" "$work/two/deeper/dist" || die "two builds of one tree differ: $work"
+  say "both builds gave the same $(find "$work/one/dist" -type f | wc -l) files"
+  rm -rf "$work"
+}
+
+# Every target of fuzz/ in turn, from corpora of valid files; what it finds stays in fuzz/artifacts.
+fuzz() {
+  [[ ${1:-} =~ ^[0-9]+$ ]] || die "expected how many minutes: ./build.sh fuzz MINUTES"
+  need_nightly
+  cargo_tool cargo-fuzz 0.13.2
+  local target failed=() cargo_fuzz=$TOOLS/cargo-fuzz-0.13.2/bin/cargo-fuzz
+  local -x CARGO_TARGET_DIR=$TARGET/fuzz
+  (cd fuzz && rustup run nightly cargo run --locked --release --quiet --bin seeds -- "$TARGET/fuzz/seeds")
+  for target in $(cd fuzz/fuzz_targets && ls | sed 's/\.rs$//'); do
+    say "" "== fuzzing $target"
+    mkdir -p "fuzz/corpus/$target"
+    rustup run nightly "$cargo_fuzz" run --fuzz-dir fuzz "$target" "fuzz/corpus/$target" "$TARGET/fuzz/seeds/$target" -- \
+      -max_total_time=$((60 * $1)) -timeout=10 -malloc_limit_mb=256 -rss_limit_mb=2048 -print_final_stats=1 ||
+      failed+=("$target")
+  done
+  ((${#failed[@]} == 0)) || die "findings in ${failed[*]}: see fuzz/artifacts"
+}
+
+need_nightly() {
+  need_rust
+  have rustup && rustup run nightly rustc --version >/dev/null 2>&1 || die "a nightly Rust is needed: rustup toolchain install nightly"
+}
+
+# Kernels are the only unsafe code. miri sees the scalar ones alone (instructions of processors are foreign to it), but all
+# of their behaviour; the address sanitizer sees every access of all kernels that this processor has.
+miri() {
+  need_nightly
+  local -x CARGO_TARGET_DIR=$TARGET/miri
+  if rustup run nightly cargo miri --version >/dev/null 2>&1; then
+    rustup run nightly cargo miri test --locked --no-default-features --lib -- \
+      convolutions_equal_the_specification comparison_notices pooling_and_statistics
+  else
+    say "no miri (rustup component add miri rust-src --toolchain nightly): the address sanitizer instead"
+    RUSTFLAGS=-Zsanitizer=address rustup run nightly cargo test --locked --profile ci --no-default-features --lib \
+      --target "$(rustc -vV | sed -n 's/^host: //p')" -- infer::cpu picture::face
+  fi
 }
 
 need_server() {
@@ -339,7 +423,30 @@ libtorch_check() {
     LIBTORCH_BYPASS_VERSION_CHECK=1 cargo check --locked --profile ci --features libtorch --all-targets
 }
 
-rustfmt_tools() { rustfmt --edition 2024 --config-path . --check tools/serve.rs; }
+# Licences, sources and bans are told from the lock file and the crates; advisories need a database that is fetched.
+supply_chain_checks() {
+  local deny=$TOOLS/cargo-deny-0.20.2/bin/cargo-deny answer
+  cargo_tool cargo-deny 0.20.2 || true # its absence fails the next check
+  check "licences, sources and bans of the crates" "$deny" --locked --offline check bans licenses sources
+  if answer=$("$deny" --locked fetch db 2>&1); then
+    check "advisories on the crates" "$deny" --locked check advisories
+  else
+    skip "advisories on the crates" "the RustSec database cannot be fetched ($(grep -m 1 -i '^fatal' <<<"$answer" || head -n 1 <<<"$answer"))"
+  fi
+}
+
+# A registry that gives no audit is another thing than an audit that finds something.
+npm_audit() {
+  local answer
+  answer=$(npm audit --json 2>/dev/null) || true
+  if grep -q '"auditReportVersion"' <<<"$answer"; then
+    check "advisories on the npm packages" npm audit
+  else
+    skip "advisories on the npm packages" "the registry gives no audit ($(sed -n 's/^ *"message": "\(.*\)",*$/\1/p' <<<"$answer" | head -n 1))"
+  fi
+}
+
+rustfmt_tools() { rustfmt --edition 2024 --config-path . --check tools/serve.rs fuzz/src/*.rs fuzz/fuzz_targets/*.rs; }
 
 # The same report, natively and in a browser, and no request in between.
 page_tests() {
@@ -369,6 +476,7 @@ run_tests() {
   check "lints, browser, CPU alone" \
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features -- -D warnings
   check "training on GPUs and CUDA compiles" cargo check --locked --profile ci --features wgpu,train-gpu,cuda --all-targets
+  supply_chain_checks
   train_gpu_tests
   libtorch_check
   check "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --profile ci --no-deps --features wgpu,train
@@ -376,6 +484,8 @@ run_tests() {
   ignored_tests
   onnx_tests
   if need_node; then
+    npm_audit
+    check "bill of materials" ./build.sh sbom
     check "types of page and extension" node_modules/.bin/tsc -p .
     suite "tests of the parts of page and extension" node --test --test-reporter=spec tests/js/*.test.mjs
   else
@@ -488,6 +598,10 @@ main() {
     model-report) model_report "$@" ;;
     bench) bench "$@" ;;
     robustness) robustness "$@" ;;
+    sbom) sbom ;;
+    reproducible) reproducible ;;
+    fuzz) fuzz "$@" ;;
+    miri) miri ;;
     train-env) train_env ;;
     clean) clean ;;
     help | -h | --help) help ;;

@@ -6,7 +6,7 @@
 use std::borrow::Borrow;
 
 use crate::clock::now_ms;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::infer::self_check::{self, Known, Opened, known_bytes};
 pub use crate::infer::self_check::{DeviceChoice, SelfCheck, WhyNotGpu};
 use crate::infer::{Engine, Outputs, Units};
@@ -359,10 +359,16 @@ impl Detector {
     /// Uncalibrated scores of crops that are already at the network's size.
     ///
     /// # Errors
-    /// `GpuLost` when the device fails to answer.
+    /// `GpuLost` when the device fails to answer, or answers with what is no number; `BadWeights` where the CPU does: the
+    /// network's own numbers then leave those that there are.
     pub async fn score<P: Borrow<Rgb8>>(&self, crops: &[P]) -> Result<Vec<RawScore>> {
         let outputs = self.engine.run(&units(crops)).await?;
-        Ok(outputs.into_iter().map(RawScore::from).collect())
+        let scores: Vec<RawScore> = outputs.into_iter().map(RawScore::from).collect();
+        if scores.iter().all(RawScore::is_finite) {
+            return Ok(scores);
+        }
+        let kind = if self.is_on_gpu() { ErrorKind::GpuLost } else { ErrorKind::BadWeights };
+        Err(Error::new(kind, format!("expected scores that are numbers, found others ({})", self.backend())))
     }
 
     /// Writes what was found of a face; `changed` are its raw scores after each of [`stability::CHANGES`], or none.
@@ -470,6 +476,13 @@ impl RawScore {
     /// One minus the probability of class 0.
     pub fn p_fake(&self) -> f32 {
         1.0 - self.classes[0]
+    }
+
+    /// Whether all that a verdict is made of are numbers.
+    fn is_finite(&self) -> bool {
+        let votes = [self.votes.spatial, self.votes.residual];
+        let all = self.classes.iter().chain(&votes).chain(&self.map.values).chain(&self.features);
+        all.copied().all(f32::is_finite)
     }
 }
 

@@ -187,8 +187,11 @@ fn resizing_gives_the_same_bytes_with_and_without_simd() {
         let mut plain = Image::new(side, side, PixelType::U8x3);
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom));
         let mut resizer = Resizer::new();
+        #[allow(unsafe_code, reason = "the crate leaves the choice of instructions to the caller")]
         // SAFETY: no extension is available on every processor.
-        unsafe { resizer.set_cpu_extensions(CpuExtensions::None) };
+        unsafe {
+            resizer.set_cpu_extensions(CpuExtensions::None)
+        };
         resizer.resize(&source, &mut plain, &options).expect("resizable");
         let ours = resize(&photo, side as usize, side as usize).expect("resizable");
         assert!(ours.data == plain.into_vec(), "{side}");

@@ -1,7 +1,7 @@
 //! The network's numbers, as the engines take them: every batch normalisation folded into the convolution before it.
 
 use super::architecture::{EARLY_CHANNELS, FEATURES, GrNetConfig, GuidedFilterConfig, NORM_EPS, STAGES};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Gives the values of a tensor of this name and shape.
 type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
@@ -30,6 +30,9 @@ impl Conv {
     }
 
     /// Reads `conv` and folds the normalisation `bn` into it, in f64.
+    ///
+    /// # Errors
+    /// The first error of `source`; `BadWeights` for a variance below zero.
     fn folded(
         source: &mut Source<'_>,
         [conv, bn]: [&str; 2],
@@ -40,6 +43,11 @@ impl Conv {
         let mut norm = |part: &str| source(&format!("{bn}.{part}"), &[channels_out]);
         let (gain, shift) = (norm("weight")?, norm("bias")?);
         let (mean, variance) = (norm("running_mean")?, norm("running_var")?);
+        // Not even below zero by a rounding: the root would be no number, and neither would the verdict.
+        if let Some(found) = variance.iter().find(|variance| **variance < 0.0) {
+            let message = format!("tensor {bn}.running_var: expected variances of at least 0, found {found}");
+            return Err(Error::new(ErrorKind::BadWeights, message));
+        }
         let mut bias = Vec::with_capacity(channels_out);
         for (channel, taps) in weight.chunks_mut(channels_in * kernel * kernel).enumerate() {
             let scale = f64::from(gain[channel]) / (f64::from(variance[channel]) + NORM_EPS).sqrt();

@@ -10,6 +10,12 @@ use crate::report::{Mark, MarkKind, Provenance};
 
 /// At most so many bytes of one text, XMP packet or EXIF block are read, after decompression too.
 const MAX_BLOCK: usize = 1 << 20;
+/// All texts of a file together, after decompression: a megabyte of compressed ones holds a gigabyte.
+const MAX_TEXT: usize = 8 * MAX_BLOCK;
+/// XML attributes and declared namespaces of a file. The parser compares each attribute of an element with all others, and each
+/// namespace with all that are in force, for every element that declares one: without a bound 50 KB take it a minute.
+const MAX_ATTRIBUTES: usize = 4000;
+const MAX_NAMESPACES: usize = 200;
 /// A longer value is cut, in characters.
 const MAX_VALUE: usize = 160;
 /// More marks than this are not kept; no honest file has so many.
@@ -24,7 +30,7 @@ const C2PA_UUID: [u8; 16] = *b"c2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\
 
 /// Reads what the file says about itself. Never fails: what is broken or too long is passed over.
 pub fn read(bytes: &[u8]) -> Provenance {
-    let mut marks = Marks(Vec::new());
+    let mut marks = Marks { found: Vec::new(), text: MAX_TEXT, attributes: MAX_ATTRIBUTES, namespaces: MAX_NAMESPACES };
     if bytes.starts_with(JPEG_START) {
         read_jpeg(bytes, &mut marks);
     } else if bytes.starts_with(PNG_START) {
@@ -32,20 +38,33 @@ pub fn read(bytes: &[u8]) -> Provenance {
     } else {
         read_webp(bytes, &mut marks);
     }
-    Provenance { marks: marks.0 }
+    Provenance { marks: marks.found }
 }
 
 /// Collects marks; one of each kind and value.
-struct Marks(Vec<Mark>);
+struct Marks {
+    found: Vec<Mark>,
+    /// What may still be read of the file: bytes of text, XML attributes and namespaces.
+    text: usize,
+    attributes: usize,
+    namespaces: usize,
+}
 
 impl Marks {
     fn add(&mut self, kind: MarkKind, value: &str, place: &str, detail: Option<&str>) {
         let value = clean(value);
-        let known = self.0.iter().any(|mark| mark.kind == kind && mark.value == value);
-        if !value.is_empty() && !known && self.0.len() < MAX_MARKS {
-            self.0.push(Mark { kind, value, place: place.to_string(), detail: detail.map(clean) });
+        let known = self.found.iter().any(|mark| mark.kind == kind && mark.value == value);
+        if !value.is_empty() && !known && self.found.len() < MAX_MARKS {
+            self.found.push(Mark { kind, value, place: place.to_string(), detail: detail.map(clean) });
         }
     }
+}
+
+/// Takes `cost` from what is left, if there is so much.
+fn afford(left: &mut usize, cost: usize) -> bool {
+    let rest = left.checked_sub(cost);
+    *left = rest.unwrap_or(*left);
+    rest.is_some()
 }
 
 /// One line without control characters, cut to a readable length.
@@ -99,7 +118,7 @@ fn read_png(mut rest: &[u8], marks: &mut Marks) {
             b"eXIf" => read_exif(body, "PNG eXIf", marks),
             b"tEXt" | b"zTXt" | b"iTXt" => {
                 let place = format!("PNG {}", String::from_utf8_lossy(&kind));
-                if let Some((keyword, text)) = png_text(&kind, body) {
+                if let Some((keyword, text)) = png_text(&kind, body, &mut marks.text) {
                     read_text(&keyword, &text, &place, marks);
                 }
             }
@@ -122,23 +141,23 @@ fn png_chunk(rest: &[u8]) -> Option<([u8; 4], &[u8], &[u8])> {
     Some((*kind, body, after))
 }
 
-/// Keyword and text of a text chunk (PNG, section 11.3.3).
-fn png_text(kind: &[u8; 4], body: &[u8]) -> Option<(String, String)> {
+/// Keyword and text of a text chunk (PNG, section 11.3.3), of at most `left` bytes, which are taken from it.
+fn png_text(kind: &[u8; 4], body: &[u8], left: &mut usize) -> Option<(String, String)> {
     let (keyword, rest) = until_zero(body)?;
     // 1 to 79 Latin-1 characters.
     if !(1..80).contains(&keyword.len()) {
         return None;
     }
     let text = match kind {
-        b"tEXt" => latin1(rest.get(..MAX_BLOCK.min(rest.len()))?),
-        b"zTXt" => latin1(&inflated(rest.strip_prefix(&[0])?)?),
+        b"tEXt" => latin1(plain(rest, left)?),
+        b"zTXt" => latin1(&inflated(rest.strip_prefix(&[0])?, left)?),
         _ => {
             let (flags, rest) = rest.split_first_chunk::<2>()?;
             let (_language, rest) = until_zero(rest)?;
             let (_translated, text) = until_zero(rest)?;
             let text = match flags {
-                [0, _] => text.get(..MAX_BLOCK.min(text.len()))?.to_vec(),
-                [1, 0] => inflated(text)?,
+                [0, _] => plain(text, left)?.to_vec(),
+                [1, 0] => inflated(text, left)?,
                 _ => return None,
             };
             String::from_utf8_lossy(&text).into_owned()
@@ -156,11 +175,20 @@ fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
+/// The first [`MAX_BLOCK`] bytes of a text.
+fn plain<'a>(text: &'a [u8], left: &mut usize) -> Option<&'a [u8]> {
+    let text = &text[..MAX_BLOCK.min(text.len())];
+    afford(left, text.len()).then_some(text)
+}
+
 /// The first [`MAX_BLOCK`] bytes of a zlib stream.
-fn inflated(bytes: &[u8]) -> Option<Vec<u8>> {
+fn inflated(bytes: &[u8], left: &mut usize) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    flate2::read::ZlibDecoder::new(bytes).take(MAX_BLOCK as u64).read_to_end(&mut out).ok()?;
-    Some(out)
+    let most = MAX_BLOCK.min(*left) as u64;
+    let whole = flate2::read::ZlibDecoder::new(bytes).take(most).read_to_end(&mut out).is_ok();
+    // A stream that breaks off has cost as much.
+    *left -= out.len();
+    whole.then_some(out)
 }
 
 fn read_webp(bytes: &[u8], marks: &mut Marks) {
@@ -235,6 +263,14 @@ fn read_xmp(packet: &[u8], place: &str, marks: &mut Marks) {
     };
     // Writers pad packets with spaces, some with zeros, which are no XML.
     let text = text.trim_start_matches('\u{feff}').trim_end_matches('\0');
+    // Every attribute has a sign of equality, and every namespace this name.
+    let [attributes, namespaces] = ["=", "xmlns"].map(|sign| text.matches(sign).count());
+    let affordable = afford(&mut marks.text, text.len())
+        && afford(&mut marks.attributes, attributes)
+        && afford(&mut marks.namespaces, namespaces);
+    if !affordable {
+        return;
+    }
     let options = roxmltree::ParsingOptions { allow_dtd: false, nodes_limit: 20_000, ..Default::default() };
     let Ok(document) = roxmltree::Document::parse_with_options(text, options) else { return };
     let descriptions = document

@@ -165,6 +165,29 @@ test('the page has a policy that lets nothing in from elsewhere', async () => {
   for (const text of site) assert.doesNotMatch(text, /(src|href)="https?:|import\(?['"]https?:|url\(['"]?https?:/);
 });
 
+test('the browser holds the page to it: no request elsewhere, no foreign code or style', async () => {
+  const { page, context } = await open('');
+  const found = await page.evaluate(async () => {
+    const refused = new Set();
+    document.addEventListener('securitypolicyviolation', ({ effectiveDirective }) => refused.add(effectiveDirective));
+    const elsewhere = 'http://elsewhere.invalid/';
+    await fetch(elsewhere).catch(() => {});
+    const made = [
+      ['script', { textContent: 'globalThis.foreign = true' }],
+      ['style', { textContent: 'body { display: none }' }],
+      ['img', { src: `${elsewhere}a.png` }],
+      ['iframe', { src: elsewhere }],
+    ];
+    for (const [name, properties] of made) document.body.append(Object.assign(document.createElement(name), properties));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const isHidden = getComputedStyle(document.body).display === 'none';
+    return { refused: [...refused].sort(), foreign: globalThis.foreign ?? null, isHidden };
+  });
+  const refused = ['connect-src', 'frame-src', 'img-src', 'script-src-elem', 'style-src-elem'];
+  assert.deepEqual(found, { refused, foreign: null, isHidden: false });
+  await context.close();
+});
+
 test('the server serves the site and nothing outside it', async () => {
   assert.match(await status('/'), / 200 /);
   assert.match(await status('/shared/view.js'), / 200 /);
@@ -394,6 +417,18 @@ test('the page speaks German where the browser does, and changes its language at
   await page.reload();
   assert.equal(await page.getAttribute('html', 'lang'), 'en', 'the choice is kept');
   assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test('a PNG that states a chunk of four gigabytes is told as any broken file, where addresses have 32 bits too', async () => {
+  const { page, context, problems } = await open('?backend=cpu');
+  const header = Buffer.from('89504e470d0a1a0a0000000d4948445200000040000000400802000000250be689', 'hex');
+  // With its own 12 bytes such a chunk ends where it begins, for who does not look.
+  const chunk = Buffer.concat([Buffer.from('fffffff4', 'hex'), Buffer.from('IDAT'), Buffer.alloc(64)]);
+  await drop(page, [{ name: 'chunk.png', bytes: Buffer.concat([header, chunk]) }, astronaut()]);
+  assert.equal((await bands(page, 2))[0], 'not_assessed');
+  assert.match((await report(page, 0)).reason, /^(unreadable|damaged)$/);
+  assert.deepEqual(problems, [], 'nothing broke in the worker');
   await context.close();
 });
 

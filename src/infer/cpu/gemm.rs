@@ -1,5 +1,6 @@
 //! The matrix kernel: a few rows of one matrix times two vectors' width of another, all sums in registers. Convolutions
 //! call it with rows that lie where their taps point (virtual im2col), Winograd's with transformed tiles.
+#![allow(unsafe_code, reason = "the inner loop reads by address: bounds are checked once, before it")]
 
 use super::pack::Stored;
 use super::simd::Isa;

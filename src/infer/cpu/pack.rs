@@ -5,6 +5,7 @@
 //!
 //! Weights lie as the matrix kernel reads them: `[panel][block][tap][channel of the block][lane of the panel]`. Those of an
 //! int8 model stay whole numbers, of two bytes: reading weights is what the small maps of the last stages wait for.
+#![allow(unsafe_code, reason = "packed weights are read a vector at a time, by address")]
 
 use std::ops::{Deref, DerefMut};
 

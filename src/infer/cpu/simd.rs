@@ -2,6 +2,10 @@
 //!
 //! Loops are written once, generic over [`Isa`], as a [`Task`]; [`Kernels::run`] compiles them once for each instruction
 //! set. Everything a task calls must be `#[inline(always)]`, or it is compiled without the instruction set.
+#![allow(
+    unsafe_code,
+    reason = "vectors are read and written by address, and compiled for instructions that not every processor has"
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

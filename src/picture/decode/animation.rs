@@ -17,7 +17,7 @@ use crate::report::{Bounds, FrameRead, Note};
 /// Frames that are looked at; what shows nothing for so long is shown as it begins.
 const MAX_FRAMES: u32 = 32;
 /// Smallest part of the picture that must be drawn on, in hundredths.
-const DRAWN_PERCENT: usize = 50;
+const DRAWN_PERCENT: u64 = 50;
 /// So many zero bytes in a row are no compressed picture, but a hole in the file: of lossy coding, and of lossless coding, which
 /// has short codes for large flat areas.
 const HOLE_BYTES: usize = 256;
@@ -25,9 +25,10 @@ const LOSSLESS_HOLE_BYTES: usize = 4096;
 
 /// Whether a frame of R G B A shows something: enough is drawn on, and not all in one colour.
 fn shows_something(pixels: &[[u8; 4]]) -> bool {
-    let drawn = pixels.iter().filter(|pixel| pixel[3] > 0).count();
+    let drawn = pixels.iter().filter(|pixel| pixel[3] > 0).count() as u64;
     let first = pixels.iter().find(|pixel| pixel[3] > 0);
-    drawn * 100 >= pixels.len() * DRAWN_PERCENT && pixels.iter().any(|pixel| pixel[3] > 0 && Some(pixel) != first)
+    drawn * 100 >= pixels.len() as u64 * DRAWN_PERCENT
+        && pixels.iter().any(|pixel| pixel[3] > 0 && Some(pixel) != first)
 }
 
 /// A picture of this size of which nothing can be trusted.
@@ -209,8 +210,8 @@ struct WebpChunks {
     short: bool,
     /// The first frame, counted from 1, whose data has a hole; a still picture is frame 1.
     hole_from_frame: usize,
-    /// Pixels of each frame of an animation.
-    frames: Vec<usize>,
+    /// Pixels of each frame of an animation; more than a `usize` of the browser holds, if a file says so.
+    frames: Vec<u64>,
 }
 
 impl WebpChunks {
@@ -219,7 +220,7 @@ impl WebpChunks {
         let end = bytes.len().min((declared as usize).saturating_add(8));
         let mut found = WebpChunks {
             cut: false,
-            short: bytes.len() < declared as usize + 8,
+            short: (bytes.len() as u64) < u64::from(declared) + 8,
             hole_from_frame: usize::MAX,
             frames: Vec::new(),
         };
@@ -234,7 +235,7 @@ impl WebpChunks {
                 if kind == b"ANMF" {
                     let three = |at: usize| {
                         body.get(at..at + 3)
-                            .map_or(0, |b| usize::from(b[0]) | usize::from(b[1]) << 8 | usize::from(b[2]) << 16)
+                            .map_or(0, |b| u64::from(b[0]) | u64::from(b[1]) << 8 | u64::from(b[2]) << 16)
                     };
                     found.frames.push((three(6) + 1) * (three(9) + 1));
                 }
@@ -251,8 +252,8 @@ impl WebpChunks {
     }
 
     /// The share of the canvas that the largest frame so far fills.
-    fn drawn_percent(&self, number: usize, (height, width): (usize, usize)) -> usize {
+    fn drawn_percent(&self, number: usize, (height, width): (usize, usize)) -> u64 {
         let largest = self.frames.iter().take(number).copied().max().unwrap_or(0);
-        largest * 100 / (height * width).max(1)
+        largest * 100 / (height as u64 * width as u64).max(1)
     }
 }

@@ -58,7 +58,9 @@ impl Chunks {
         let mut found = Chunks::default();
         let mut at = SIGNATURE_BYTES;
         while let Some((kind, length)) = chunk(bytes, at) {
-            let Some(end) = at.checked_add(12 + length).filter(|&end| end <= bytes.len()) else { break };
+            // In two steps: in the browser a stated length alone may be all that an address can hold.
+            let end = length.checked_add(12).and_then(|length| at.checked_add(length));
+            let Some(end) = end.filter(|&end| end <= bytes.len()) else { break };
             let sum = crc32fast::hash(&bytes[at + 4..end - 4]);
             if bytes[end - 4..end] != sum.to_be_bytes() {
                 match &kind {
