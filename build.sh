@@ -33,6 +33,9 @@ usage: ./build.sh COMMAND
   detect PATH...     check photos with the native program; the options are those of `grnet detect`
   test               every check there is: format, lints, unit, parity and GPU tests, the page in a browser
   model-report CSV   measure the shipped model on the test rows of a table: the figures of MODEL_CARD.md, into dist/model-report
+  bench [kernels]    grnet beside other engines in one run, as ratios, into docs/performance.md (downloads them into
+                     .bench/, 5 GB); `kernels`: the engine's own parts, one by one
+  robustness TABLE   how verdicts move under changes of the photo and an attack, into docs/robustness.md
   sbom               what is in the program, as CycloneDX files, into dist/sbom
   reproducible       build dist/ twice, in two places, and compare every byte
   fuzz MINUTES       feed hostile files to what reads files, MINUTES for each target of fuzz/ (needs a nightly Rust)
@@ -531,6 +534,41 @@ model_report() {
     --json "$out/eval.json" --markdown "$out/card.md" --plots "$out" "$@" | tee "$out/eval.txt"
 }
 
+# The peers come from the registries, in these versions.
+bench_env() {
+  have python3 || die "python3 with venv is missing"
+  need_node || die "node and npm are missing"
+  [[ -x .bench/bin/python ]] || python3 -m venv .bench
+  .bench/bin/pip install --quiet torch==2.9.1 numpy safetensors onnx==1.19.1 onnxruntime==1.23.2 \
+    opencv-contrib-python-headless==4.12.0.88 matplotlib
+  npm install --prefix .bench --no-audit --no-fund --loglevel=error onnxruntime-web@1.23.2
+}
+
+bench() {
+  need_rust
+  if [[ ${1:-} == kernels ]]; then
+    shift
+    exec cargo bench --locked --bench kernels "$@"
+  fi
+  bench_env
+  ./build.sh site
+  cargo build --locked --release --bin grnet --example time
+  .bench/bin/python tools/bench/bench.py --program "$TARGET/release/examples/time" --grnet "$TARGET/release/grnet" \
+    --model "$WEIGHTS/grnet.safetensors" --browser "$(find_browser || true)" \
+    --photo tests/pictures/astronaut.jpg "$@"
+}
+
+robustness() {
+  [[ $# -ge 1 && -e $1 ]] || die "expected a table of pictures: ./build.sh robustness faces.csv"
+  local data=$1
+  shift
+  need_rust
+  bench_env
+  cargo build --locked --release --bin grnet
+  .bench/bin/python tools/bench/robustness.py --grnet "$TARGET/release/grnet" --model "$WEIGHTS/grnet.safetensors" \
+    --data "$data" "$@"
+}
+
 # burn's LibTorch backend links against the Python wheel of exactly this version.
 train_env() {
   need_rust
@@ -558,6 +596,8 @@ main() {
     detect) detect "$@" ;;
     test) run_tests ;;
     model-report) model_report "$@" ;;
+    bench) bench "$@" ;;
+    robustness) robustness "$@" ;;
     sbom) sbom ;;
     reproducible) reproducible ;;
     fuzz) fuzz "$@" ;;

@@ -22,7 +22,8 @@ pub mod verify;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fmt, fs, process};
 
@@ -80,6 +81,10 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// Exit code for wrong usage, as clap gives it too.
 const WRONG_USAGE: u8 = 2;
+/// Exit code when a list of reports was begun and did not come to its end.
+const UNFINISHED: u8 = 3;
+/// Exit code of a process that a second Ctrl-C ends, as shells give it.
+const STOPPED_AT_ONCE: i32 = 130;
 
 /// Runs the command of this process's arguments, prints an error if there is one, and returns the exit code.
 pub fn main() -> ExitCode {
@@ -148,6 +153,33 @@ pub(crate) fn write_line(mut stream: impl Write, line: fmt::Arguments<'_>) {
 /// A path as messages show it.
 pub(crate) fn shown(path: &Path) -> String {
     words::plain(&path.display().to_string())
+}
+
+/// A path as reports carry it. Bytes that are no text are written as `\xNN`, so that two files do not share a name.
+pub(crate) fn name_of(path: &Path) -> String {
+    let mut name = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        name.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| name += &format!("\\x{byte:02x}"));
+    }
+    name
+}
+
+/// A flag that the first Ctrl-C (or SIGTERM) raises; the second ends the process at once.
+///
+/// # Errors
+/// `Internal` when signals cannot be caught.
+pub(crate) fn stop_on_ctrl_c(in_hand: &'static str) -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = stop.clone();
+    ctrlc::set_handler(move || {
+        if raised.swap(true, Ordering::Relaxed) {
+            process::exit(STOPPED_AT_ONCE);
+        }
+        tell!("stopping after {in_hand}; once more to stop at once");
+    })
+    .map_err(|error| Error::caused(ErrorKind::Internal, "cannot catch Ctrl-C", error))?;
+    Ok(stop)
 }
 
 /// Largest file that is taken for a picture, in bytes; those of 200 megapixels are a fifth of it.

@@ -3,6 +3,8 @@
 //! Two halves, so that callers can overlap them: [`prepare`] decodes and finds faces on any thread, without tensors;
 //! [`Detector::judge`] runs the network on the detector's device.
 
+use std::borrow::Borrow;
+
 use crate::clock::now_ms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::self_check::{self, Known, Opened, known_bytes};
@@ -20,8 +22,8 @@ use crate::report::{
     Votes,
 };
 
-/// Faces judged in one pass; more would only cost memory.
-const BATCH: usize = 8;
+/// Faces and changed copies of them judged in one pass: as many as a GPU takes in one submission.
+const BATCH: usize = 16;
 
 /// What [`prepare`] needs to know of a model.
 #[derive(Debug, Clone)]
@@ -313,7 +315,7 @@ impl Detector {
         let pictures: Vec<(usize, &Rgb8)> = judged.iter().copied().chain(variants).collect();
         let mut raw = Vec::with_capacity(pictures.len());
         for batch in pictures.chunks(BATCH) {
-            let crops: Vec<Rgb8> = batch.iter().map(|(_, crop)| (*crop).clone()).collect();
+            let crops: Vec<&Rgb8> = batch.iter().map(|(_, crop)| *crop).collect();
             raw.extend(self.score(&crops).await?);
         }
         let changed = raw.split_off(judged.len());
@@ -359,7 +361,7 @@ impl Detector {
     /// # Errors
     /// `GpuLost` when the device fails to answer, or answers with what is no number; `BadWeights` where the CPU does: the
     /// network's own numbers then leave those that there are.
-    pub async fn score(&self, crops: &[Rgb8]) -> Result<Vec<RawScore>> {
+    pub async fn score<P: Borrow<Rgb8>>(&self, crops: &[P]) -> Result<Vec<RawScore>> {
         let outputs = self.engine.run(&units(crops)).await?;
         let scores: Vec<RawScore> = outputs.into_iter().map(RawScore::from).collect();
         if scores.iter().all(RawScore::is_finite) {
@@ -444,8 +446,8 @@ fn known(meta: &ModelMeta) -> Known<'_> {
 }
 
 /// Crops of one size, as the engine takes them.
-fn units(crops: &[Rgb8]) -> Units {
-    let (height, width) = crops.first().map_or((0, 0), |crop| (crop.height, crop.width));
+fn units<P: Borrow<Rgb8>>(crops: &[P]) -> Units {
+    let (height, width) = crops.first().map_or((0, 0), |crop| (crop.borrow().height, crop.borrow().width));
     Units { n: crops.len(), height, width, values: planes(crops) }
 }
 

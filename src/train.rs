@@ -23,6 +23,7 @@ pub mod disguise;
 pub mod eval;
 pub mod examined;
 pub mod export;
+pub mod folder;
 pub mod forge;
 pub mod guided;
 pub mod hull;

@@ -124,6 +124,21 @@ fn an_interrupted_preparation_goes_on_and_ends_the_same() {
     }
     // Finished: asking again does nothing, even when told to stop at once.
     run(&folder, "broken", 0).unwrap();
+    // A copy that ended early, or the file of crops lost.
+    let crops = folder.join("broken/crops.rgb8");
+    let whole = std::fs::read(&crops).unwrap();
+    let cut = |to: usize| std::fs::write(&crops, &whole[..to]).unwrap();
+    let lost = |_| std::fs::remove_file(&crops).unwrap();
+    for (harm, at) in [(&cut as &dyn Fn(usize), whole.len() / 2), (&cut, whole.len() - 1), (&lost, 0)] {
+        harm(at);
+        let refused = Pack::open(&folder.join("broken")).unwrap_err();
+        assert!(at == 0 || refused.full_message().contains("grnet prepare"), "{}", refused.full_message());
+        run(&folder, "broken", usize::MAX).unwrap();
+        for file in ["manifest.csv", "crops.rgb8"] {
+            let read = |pack: &str| std::fs::read(folder.join(pack).join(file)).unwrap();
+            assert!(read("straight") == read("broken"), "{file} differs after a repair of {at} bytes");
+        }
+    }
 }
 
 #[test]
@@ -426,4 +441,24 @@ fn no_maker_of_fakes_leaks_its_label_on_real_faces() {
     for audit in audits {
         assert!(audit.ring.is_chance(), "{audit:?}");
     }
+}
+
+#[test]
+fn a_table_of_which_no_picture_can_be_read_is_an_error_and_rows_are_told() {
+    let folder = folder("wrong-place");
+    let table = folder.join("table.csv");
+    std::fs::write(&table, "path,label,source,generator,group\nelsewhere/a.jpg,0,s,,g0\nelsewhere/b.jpg,1,t,,g1\n")
+        .unwrap();
+    let said = |args: &[&std::ffi::OsStr]| {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_grnet")).args(args).output().unwrap();
+        (out.status.success(), String::from_utf8(out.stderr).unwrap())
+    };
+    let pack = folder.join("pack");
+    let prepared = said(&["prepare".as_ref(), "--data".as_ref(), table.as_ref(), "--out".as_ref(), pack.as_ref()]);
+    let judged = said(&["eval".as_ref(), "--split".as_ref(), "all".as_ref(), "--data".as_ref(), table.as_ref()]);
+    for (success, text) in [&prepared, &judged] {
+        assert!(!success && text.contains("found none in 2 rows; the first is"), "{text}");
+    }
+    assert!(prepared.1.contains("unreadable"), "{}", prepared.1);
+    assert!(judged.1.contains("2 rows (split all"), "{}", judged.1);
 }

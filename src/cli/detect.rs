@@ -1,32 +1,37 @@
-//! `grnet detect`: photos in, one report each out. Threads read, decode and find faces while this one judges; reports
-//! come in the order of the files, whichever thread was first.
+//! `grnet detect`: photos in, one report each out, in the order of the files; on the output, or with `--out` into a file that a
+//! later run can go on with.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs;
-use std::io::{self, Read, Write};
+mod output;
+mod progress;
+mod search;
+mod workers;
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use walkdir::WalkDir;
 
-use crate::cli::{self, DONE, Device, FAILED};
-use crate::detector::{self, Detector, DeviceChoice, PrepareConfig, Prepared, WhyNotGpu};
+use self::output::{Before, Made, Output};
+use self::progress::{Progress, Total};
+use self::search::{Search, Selection, Shard};
+use self::workers::{Flow, Work};
+use crate::cli::{self, DONE, Device, FAILED, UNFINISHED};
+use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, WhyNotGpu};
 use crate::error::{Error, ErrorKind, Result};
-use crate::picture::face::Finder;
-use crate::picture::{self, Rgb8};
+use crate::picture::Rgb8;
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
 use crate::report::words;
-use crate::report::{Band, Face, Reason, Report};
+use crate::report::{Band, Face, Reason, Report, Settings};
 
 /// Check photos: does a face in them show traces of generation or manipulation?
 ///
 /// Exit code: 0 when every file was judged or declared not assessable, 1 when any could not be read or is damaged (the others
-/// are reported all the same), 2 for wrong usage.
+/// are reported all the same), 2 for wrong usage, 3 when a run with --out did not come to its end.
 #[derive(Debug, Args)]
 pub struct DetectArgs {
     /// Photos, and folders to search for them (JPEG, PNG, WebP, GIF, BMP; by content where the name does not say so)
@@ -53,71 +58,156 @@ pub struct DetectArgs {
     /// Write crop, residual and heat map of each face as PNG files into this folder
     #[arg(long, value_name = "DIR")]
     map: Option<PathBuf>,
+    /// Write one JSON report a line into this new file, *.jsonl, for long lists: --resume goes on where a run was stopped
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "html", "map"])]
+    out: Option<PathBuf>,
+    /// Go on with --out: what it holds already is not judged again
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Judge one part of the files only, for example 2/8: together the parts 1/8 to 8/8 are all files, each once
+    #[arg(long, value_name = "NUMBER/COUNT")]
+    shard: Option<Shard>,
+    /// Cores to use [default: all]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroUsize>,
 }
 
-/// Files in a folder that are always tried; others are if they begin like a picture, and a file that is named itself is, too.
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp"];
 /// From so many files on there is a progress bar.
 const LONG_LIST: usize = 4;
-/// More threads than this would hold more large photos in memory than they gain.
-const MAX_THREADS: usize = 8;
-/// Pictures of more pixels are decoded one at a time.
-const LARGE_PIXELS: u64 = 16_000_000;
 /// Bytes of a file's name that are kept in the names of files written for it; file systems take 255.
 const MAX_STEM_BYTES: usize = 180;
-/// Names that are listed of each kind of thing that a search passed over.
-const LISTED: usize = 3;
 
 /// Runs `grnet detect`; returns the exit code.
 ///
 /// # Errors
-/// What keeps it from judging anything: no picture, no model, no such device. Unreadable photos are no error but
-/// reports with the reason `unreadable`.
+/// What keeps it from judging anything: no picture, no model, no such device, an output that cannot be written. Unreadable
+/// photos are no error but reports with the reason `unreadable`.
 pub fn run(args: &DetectArgs) -> Result<u8> {
-    let Listing { files, unsearched, passed_over } = list_files(&args.paths)?;
+    match run_to_end(args) {
+        // Whoever starts many of these must not take it for a list with unreadable files.
+        Err(error) if args.out.is_some() && error.kind() != ErrorKind::BadUsage => {
+            tell!("grnet: {}", error.full_message());
+            Ok(UNFINISHED)
+        }
+        ended => ended,
+    }
+}
+
+fn run_to_end(args: &DetectArgs) -> Result<u8> {
+    let cores = cores(args.threads)?;
+    let mut search = Search::new(&args.paths);
+    let found = search.look_ahead(cores.max(LONG_LIST));
+    if found == 0 {
+        let mut message = "expected a picture (JPEG, PNG, WebP, GIF or BMP), found none".to_string();
+        for line in search.passed_over() {
+            message += &format!("; {line}");
+        }
+        return Err(Error::new(ErrorKind::BadUsage, message));
+    }
+    let mut output = args.out.as_deref().map(|path| Output::open(path, args.resume)).transpose()?;
     let model = cli::read_model(args.model.as_deref())?;
     let detector = pollster::block_on(open(args.device.into(), &model))?;
     let config = PrepareConfig { whole: args.cropped, stability: args.stability, ..detector.prepare_config() };
     for folder in args.html.iter().chain(&args.map) {
         cli::make_folder(folder)?;
     }
+    let settings = Settings { whole: args.cropped, stability: args.stability };
+    let made = Made { model: detector.model_info(), settings, shard: args.shard };
+    let before = output.as_mut().map(|output| output.read_back(&made)).transpose()?.unwrap_or_default();
+    let ended = judge_all(args, &detector, &config, &mut search, [found, cores], output.as_mut(), before);
+    match output {
+        None => ended,
+        Some(output) => ended.and_then(|code| output.finish().map(|()| code)).map_err(|error| output.advise(&error)),
+    }
+}
 
-    let bar = if files.len() >= LONG_LIST { ProgressBar::new(files.len() as u64) } else { ProgressBar::hidden() };
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} photos, {eta} left");
-    bar.set_style(style.map_err(|error| Error::caused(ErrorKind::Internal, "expected a readable bar style", error))?);
-    let mut counts = Counts::default();
+/// How many cores are to be used; the engine's threads are held to them, too.
+fn cores(asked: Option<NonZeroUsize>) -> Result<usize> {
+    let Some(asked) = asked else { return Ok(thread::available_parallelism().map_or(1, usize::from)) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(asked.get()).build_global();
+    pool.map_err(|error| Error::caused(ErrorKind::Internal, "cannot start threads", error))?;
+    Ok(asked.get())
+}
+
+/// Judges what the search finds, and says at the end how it came out.
+fn judge_all(
+    args: &DetectArgs,
+    detector: &Detector,
+    config: &PrepareConfig,
+    search: &mut Search,
+    [found, cores]: [usize; 2],
+    mut output: Option<&mut Output>,
+    before: Before,
+) -> Result<u8> {
+    let stop = match output {
+        Some(_) => cli::stop_on_ctrl_c("the photos in hand")?,
+        None => Arc::default(),
+    };
+    let Before { names: done, mut counts } = before;
+    let (kept, short) = (counts.all(), found < LONG_LIST);
+    search.select(Selection { shard: args.shard, done });
+    let total = Total::unknown();
+    let mut progress = Progress::new(&total, short, output.is_some(), kept)?;
     let mut names = HashSet::new();
-    let finished = for_each_prepared(&files, &config, |prepared| {
-        let report = pollster::block_on(detector.judge(&prepared))?;
-        counts.add(&report);
-        if args.html.is_some() || args.map.is_some() {
-            write_evidence(args, &detector, &prepared, &report, &mut names)?;
+    let ended = AtomicBool::new(false);
+    let finished = thread::scope(|scope| {
+        if !short {
+            let _counting = scope.spawn(|| {
+                let stopped = || ended.load(Ordering::Relaxed) || stop.load(Ordering::Relaxed);
+                if let Some(count) = Search::count(&args.paths, args.shard, stopped) {
+                    total.set(count);
+                }
+            });
         }
-        let text = if args.json { json_line(&report)? } else { text_block(&report, prepared.failure.as_deref()) };
-        let written = bar.suspend(|| {
-            if let Some(failure) = prepared.failure.as_deref().filter(|_| args.json) {
-                tell!("grnet: {}: {failure}", words::plain(&report.file.name));
+        let work = Work { detector, config, cores, threads: cores.min(found), stop: &stop };
+        let finished = work.for_each(&mut *search, |prepared, report| {
+            counts.add(report.band, report.reason);
+            if args.html.is_some() || args.map.is_some() {
+                write_evidence(args, detector, &prepared, &report, &mut names)?;
             }
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            let json = args.json || output.is_some();
+            let text = if json { json_line(&report)? } else { text_block(&report, prepared.failure.as_deref()) };
+            if let Some(failure) = prepared.failure.as_deref().filter(|_| json) {
+                progress.suspend(|| tell!("grnet: {}: {failure}", words::plain(&report.file.name)));
+            }
+            let flow = match &mut output {
+                Some(output) => output.add(&text).map(|()| Flow::Continue)?,
+                None => progress.suspend(|| print(&text))?,
+            };
+            progress.advance()?;
+            Ok(if stop.load(Ordering::Relaxed) { Flow::Stop } else { flow })
         });
-        bar.inc(1);
-        match written {
-            Ok(()) => Ok(Flow::Continue),
-            // Whoever reads the reports has seen enough, as in `grnet detect ... | head`.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Stop),
-            Err(error) => Err(Error::caused(ErrorKind::Io, "cannot write a report", error)),
-        }
+        ended.store(true, Ordering::Relaxed);
+        finished
     });
-    bar.finish_and_clear();
+    progress.end();
     finished?;
-    if files.len() > 1 {
+    if stop.load(Ordering::Relaxed) {
+        return Err(Error::new(ErrorKind::Cancelled, "stopped"));
+    }
+    if found > 1 {
         tell!("{} on {}", counts.describe(), detector.backend());
     }
-    for line in describe_passed_over(&passed_over) {
+    if let Some(output) = output {
+        let rate = progress.per_second().map_or(String::new(), |rate| format!(", {rate:.1} a second"));
+        let kept = if kept > 0 { format!(", {kept} of them from before") } else { String::new() };
+        tell!("{}{kept}{rate}", output.holds());
+    }
+    for line in search.passed_over() {
         tell!("{line}");
     }
-    Ok(if counts.unreadable + counts.damaged + unsearched > 0 { FAILED } else { DONE })
+    Ok(if counts.unreadable + counts.damaged > 0 || search.unsearched() > 0 { FAILED } else { DONE })
+}
+
+/// Writes to the output.
+fn print(text: &str) -> Result<Flow> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(Flow::Continue),
+        // Whoever reads the reports has seen enough, as in `grnet detect ... | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Stop),
+        Err(error) => Err(Error::caused(ErrorKind::Io, "cannot write a report", error)),
+    }
 }
 
 /// Opens the detector, and says so where a GPU was left for the CPU.
@@ -191,192 +281,6 @@ async fn face_pictures(detector: &Detector, face: &Face, crop: &Rgb8) -> Result<
     Ok(FacePictures { photo: crop.clone(), residual, heat })
 }
 
-/// What is to be checked.
-#[derive(Debug, Default)]
-struct Listing {
-    files: Vec<PathBuf>,
-    /// Folders that could not be searched.
-    unsearched: usize,
-    /// What was found in folders and is not checked: how many of each kind, and the first names.
-    passed_over: BTreeMap<&'static str, (usize, Vec<String>)>,
-}
-
-impl Listing {
-    fn pass_over(&mut self, kind: &'static str, path: &Path) {
-        let (count, names) = self.passed_over.entry(kind).or_default();
-        *count += 1;
-        if names.len() < LISTED {
-            names.push(cli::shown(path));
-        }
-    }
-
-    /// Adds what a search came upon: pictures by name or content; all else is counted.
-    fn add_found(&mut self, path: PathBuf) {
-        let about = match fs::metadata(&path) {
-            Ok(about) => about,
-            // A link to nowhere, or a file that went away meanwhile.
-            Err(_) => return self.pass_over("a link to nothing", &path),
-        };
-        if about.is_dir() {
-            return;
-        }
-        if !about.is_file() {
-            return self.pass_over(cli::kind_of(&about), &path);
-        }
-        if has_picture_extension(&path) {
-            return self.files.push(path);
-        }
-        match kind_by_content(&path) {
-            None => self.files.push(path),
-            Some(kind) => self.pass_over(kind, &path),
-        }
-    }
-}
-
-/// The files named, and the pictures in the folders named, each folder sorted by path. Links to folders are followed.
-fn list_files(paths: &[PathBuf]) -> Result<Listing> {
-    let mut listing = Listing::default();
-    for path in paths {
-        if !path.is_dir() {
-            listing.files.push(path.clone());
-            continue;
-        }
-        for entry in WalkDir::new(path).follow_links(true).sort_by_file_name() {
-            match entry {
-                Ok(entry) => listing.add_found(entry.into_path()),
-                Err(error) => match (error.loop_ancestor().is_some(), error.path()) {
-                    (true, Some(path)) => listing.pass_over("a link to a folder that holds it", path),
-                    (false, Some(path)) if path.is_symlink() => listing.pass_over("a link to nothing", path),
-                    _ => {
-                        tell!("grnet: cannot search a folder: {}", words::plain(&error.to_string()));
-                        listing.unsearched += 1;
-                    }
-                },
-            }
-        }
-    }
-    if listing.files.is_empty() {
-        let mut message = "expected a picture (JPEG, PNG, WebP, GIF or BMP), found none".to_string();
-        for line in describe_passed_over(&listing.passed_over) {
-            message += &format!("; {line}");
-        }
-        return Err(Error::new(ErrorKind::BadUsage, message));
-    }
-    Ok(listing)
-}
-
-fn describe_passed_over(passed_over: &BTreeMap<&'static str, (usize, Vec<String>)>) -> Vec<String> {
-    let line = |(kind, (count, names)): (&&str, &(usize, Vec<String>))| {
-        let more = if *count > names.len() { ", ..." } else { "" };
-        format!("passed over {count} x {kind}: {}{more}", names.join(", "))
-    };
-    passed_over.iter().map(line).collect()
-}
-
-fn has_picture_extension(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
-}
-
-/// What a file is that does not begin like a picture that can be read; nothing for one that does.
-fn kind_by_content(path: &Path) -> Option<&'static str> {
-    const BEGINNING: u64 = 1024;
-    let mut bytes = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut bytes));
-    if read.is_err() {
-        return Some("an unreadable file");
-    }
-    if bytes.is_empty() {
-        return Some("an empty file");
-    }
-    if picture::is_read(&bytes) {
-        None
-    } else {
-        Some(picture::foreign(&bytes).map_or("a file of an unknown kind", |kind| kind.1))
-    }
-}
-
-/// Whether to go on with the next photo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    Continue,
-    Stop,
-}
-
-/// Prepares the files on several threads and hands them to `judge` on this one, in order.
-fn for_each_prepared(
-    files: &[PathBuf],
-    config: &PrepareConfig,
-    mut judge: impl FnMut(Prepared) -> Result<Flow>,
-) -> Result<()> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS).min(files.len());
-    let next = AtomicUsize::new(0);
-    let (sender, receiver) = sync_channel(2 * threads);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                // A finder is not `Send`, hence one made on each thread.
-                let mut finder = Finder::new();
-                while let Some((index, file)) = take(next, files) {
-                    let prepared = match &mut finder {
-                        Ok(finder) => Ok(prepare(file, finder, config)),
-                        Err(error) => Err(Error::new(error.kind(), error.full_message())),
-                    };
-                    if sender.send((index, prepared)).is_err() {
-                        // Nobody judges any more.
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        in_order(receiver, &mut judge)
-    })
-}
-
-fn take<'a>(next: &AtomicUsize, files: &'a [PathBuf]) -> Option<(usize, &'a PathBuf)> {
-    let index = next.fetch_add(1, Ordering::Relaxed);
-    files.get(index).map(|file| (index, file))
-}
-
-fn prepare(file: &Path, finder: &mut Finder, config: &PrepareConfig) -> Prepared {
-    static ONE_LARGE: Mutex<()> = Mutex::new(());
-    let name = file.display().to_string();
-    match cli::read_picture(file) {
-        Ok(bytes) => {
-            // Several at once would take gigabytes.
-            let large = picture::declared_pixels(&bytes).is_some_and(|pixels| pixels > LARGE_PIXELS);
-            let _alone = large.then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
-            detector::prepare(&name, &bytes, finder, config)
-        }
-        Err(error) => {
-            // An unreadable file has no bytes, and is reported as a file without any.
-            let empty = detector::prepare(&name, &[], finder, config);
-            Prepared { failure: Some(error.full_message()), ..empty }
-        }
-    }
-}
-
-/// Brings what the threads send back into the order of the files.
-fn in_order(
-    receiver: Receiver<(usize, Result<Prepared>)>,
-    judge: &mut impl FnMut(Prepared) -> Result<Flow>,
-) -> Result<()> {
-    let mut early = BTreeMap::new();
-    let mut expected = 0;
-    for (index, prepared) in receiver {
-        early.insert(index, prepared?);
-        while let Some(prepared) = early.remove(&expected) {
-            expected += 1;
-            if judge(prepared)? == Flow::Stop {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
 fn json_line(report: &Report) -> Result<String> {
     let json = serde_json::to_string(report);
     let json = json.map_err(|error| Error::caused(ErrorKind::Internal, "cannot write the report as JSON", error))?;
@@ -427,17 +331,17 @@ fn face_words(face: &Face) -> String {
 /// How many files came out how.
 #[derive(Debug, Default)]
 struct Counts {
-    likely_fake: usize,
-    inconclusive: usize,
-    no_signs_found: usize,
-    not_assessed: usize,
-    damaged: usize,
-    unreadable: usize,
+    likely_fake: u64,
+    inconclusive: u64,
+    no_signs_found: u64,
+    not_assessed: u64,
+    damaged: u64,
+    unreadable: u64,
 }
 
 impl Counts {
-    fn add(&mut self, report: &Report) {
-        let count = match (report.band, report.reason) {
+    fn add(&mut self, band: Band, reason: Option<Reason>) {
+        let count = match (band, reason) {
             (Band::LikelyFake, _) => &mut self.likely_fake,
             (Band::Inconclusive, _) => &mut self.inconclusive,
             (Band::NoSignsFound, _) => &mut self.no_signs_found,
@@ -446,6 +350,11 @@ impl Counts {
             (Band::NotAssessed, _) => &mut self.not_assessed,
         };
         *count += 1;
+    }
+
+    fn all(&self) -> u64 {
+        let judged = self.likely_fake + self.inconclusive + self.no_signs_found;
+        judged + self.not_assessed + self.damaged + self.unreadable
     }
 
     fn describe(&self) -> String {

@@ -9,8 +9,7 @@ pub mod reconstruct;
 use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Subcommand, ValueEnum};
@@ -25,7 +24,7 @@ use crate::train::export::{convert, mixed, precision_named, to_onnx};
 use crate::train::landmarks::LandmarkNet;
 use crate::train::layout::{self, Dataset, Layout};
 use crate::train::onnx::ResidualPlace;
-use crate::train::pack::{MANIFEST_FILE, Pack};
+use crate::train::pack::{MANIFEST_FILE, Pack, Status};
 use crate::train::prepare::{self, PrepareConfig};
 use crate::train::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
 use crate::train::start::Start;
@@ -228,7 +227,7 @@ pub fn run_prepare(args: &PrepareArgs) -> Result<()> {
         landmarks: args.landmarks.as_deref().map(LandmarkNet::read).transpose()?,
         ..PrepareConfig::default()
     };
-    let stop = stop_on_ctrl_c()?;
+    let stop = cli::stop_on_ctrl_c("this step")?;
     let data = layout::read(&args.data, Layout::named(&args.layout)?)?;
     make_pack(&data, &args.out, &config, &stop)?;
     let audits = audit::audit(&Pack::open(&args.out)?, &TrainConfig::default())?;
@@ -239,6 +238,17 @@ pub fn run_prepare(args: &PrepareArgs) -> Result<()> {
     eprintln!("\nshort cuts: how often a decision tree that never sees a face tells fakes from reals (chance: 50 %)");
     eprint!("{}", audit::text(&audits));
     Ok(())
+}
+
+/// Refuses a table none of whose pictures could be read: that is a wrong folder, not bad luck with some files.
+fn readable(data: &Dataset, none: bool) -> Result<()> {
+    let Some(first) = data.rows.first().filter(|_| none) else { return Ok(()) };
+    let (count, path) = (data.rows.len(), data.base.join(&first.path));
+    let message = format!(
+        "expected pictures that can be read, found none in {count} rows; the first is {}: paths are relative to the table",
+        path.display()
+    );
+    Err(Error::new(ErrorKind::BadData, message))
 }
 
 fn make_pack(data: &Dataset, folder: &Path, config: &PrepareConfig, stop: &AtomicBool) -> Result<()> {
@@ -255,9 +265,9 @@ fn make_pack(data: &Dataset, folder: &Path, config: &PrepareConfig, stop: &Atomi
     bar.finish_and_clear();
     eprintln!("{:>9}  {:<11} source", "pictures", "what became");
     for ((status, source), count) in &counts {
-        eprintln!("{count:>9}  {:<11} {source}", format!("{status:?}"));
+        eprintln!("{count:>9}  {:<11} {source}", status.words());
     }
-    Ok(())
+    readable(data, counts.keys().all(|(status, _)| *status == Status::Unreadable))
 }
 
 /// `data` if it is a pack already; otherwise the pack of that table, made in `folder` (or left there by an earlier call).
@@ -291,7 +301,7 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
         (None, None) => {}
     }
     let start = args.init.as_ref().map(|path| cli::read(path).and_then(|bytes| Start::parse(&bytes))).transpose()?;
-    let stop = stop_on_ctrl_c()?;
+    let stop = cli::stop_on_ctrl_c("this step")?;
     let pack = pack_of(&args.data, &args.out.join("pack"), &stop)?;
     let inputs = Inputs {
         pack,
@@ -472,18 +482,4 @@ fn cannot_read(path: &Path, error: std::io::Error) -> Error {
 fn commit() -> String {
     let output = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     output.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_string()).unwrap_or_default()
-}
-
-/// A flag that the first Ctrl-C (or SIGTERM) raises; the second ends the process at once.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raised = stop.clone();
-    ctrlc::set_handler(move || {
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("stopping after this step; once more to stop at once");
-    })
-    .map_err(|e| Error::caused(ErrorKind::Internal, "cannot catch Ctrl-C", e))?;
-    Ok(stop)
 }

@@ -1,5 +1,7 @@
 //! The one form in which pictures go through the program.
 
+use std::borrow::Borrow;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// An RGB picture, 8 bits a channel, rows from the top, interleaved (HWC).
@@ -60,11 +62,12 @@ impl std::fmt::Debug for Rgb8 {
 ///
 /// # Panics
 /// When the sizes differ.
-pub fn planes(pictures: &[Rgb8]) -> Vec<f32> {
+pub fn planes<P: Borrow<Rgb8>>(pictures: &[P]) -> Vec<f32> {
     let size = |picture: &Rgb8| (picture.height, picture.width);
-    let mut values = Vec::with_capacity(pictures.iter().map(|picture| picture.data.len()).sum());
+    let mut values = Vec::with_capacity(pictures.iter().map(|picture| picture.borrow().data.len()).sum());
     for picture in pictures {
-        assert_eq!(size(picture), size(&pictures[0]), "pictures of a batch share one size");
+        let picture = picture.borrow();
+        assert_eq!(size(picture), size(pictures[0].borrow()), "pictures of a batch share one size");
         for channel in 0..3 {
             values.extend(picture.data.iter().skip(channel).step_by(3).map(|&value| f32::from(value) / 255.0));
         }

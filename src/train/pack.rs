@@ -88,6 +88,19 @@ pub enum Status {
     Duplicate,
 }
 
+impl Status {
+    /// As people read it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Status::Packed => "packed",
+            Status::NoFace => "no face",
+            Status::TooSmall => "too small",
+            Status::Unreadable => "unreadable",
+            Status::Duplicate => "duplicate",
+        }
+    }
+}
+
 /// How far before the first pixel of a crop (down, across) a unit of 16 px of its JPEG file begins; written as `5 10`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -210,6 +223,11 @@ impl Entry {
         if self.generator.is_empty() { &self.source } else { &self.generator }
     }
 
+    /// The first byte after its crop in [`CROPS_FILE`]; 0 where it has none.
+    pub fn end(&self) -> u64 {
+        self.offset + (self.side_px * self.side_px * 3) as u64
+    }
+
     /// Whether a crop is in the pack.
     pub fn packed(&self) -> bool {
         self.status == Status::Packed
@@ -240,9 +258,12 @@ impl Pack {
         let length =
             crops.metadata().map_err(|e| Error::caused(ErrorKind::Io, "cannot read the pack's size", e))?.len();
         for entry in entries.iter().filter(|entry| entry.packed()) {
-            let end = entry.offset + (entry.side_px * entry.side_px * 3) as u64;
+            let end = entry.end();
             if entry.side_px == 0 || end > length {
-                let message = format!("expected {} inside {length} bytes of crops, found its end at {end}", entry.path);
+                let message = format!(
+                    "expected {} inside {length} bytes of crops, found its end at {end}; `grnet prepare` mends a cut pack",
+                    entry.path
+                );
                 return Err(Error::new(ErrorKind::BadData, message));
             }
         }

@@ -59,7 +59,7 @@ const CHUNK: usize = 256;
 pub type Counts = BTreeMap<(Status, String), usize>;
 
 /// Cuts the faces of all rows of `data` into `folder`. A folder that is already complete is left as it is; an interrupted
-/// one is continued. `progress` is told (done, all) after every chunk; `stop` ends it at the next chunk.
+/// one is continued, and so is one whose crops were cut off. `progress` is told (done, all) after every chunk; `stop` ends it at the next chunk.
 ///
 /// # Errors
 /// `Io` when files cannot be written, `Cancelled` when stopped.
@@ -78,7 +78,18 @@ pub fn prepare(
     fs::create_dir_all(folder).map_err(|e| io(folder, e))?;
     let manifest = folder.join(MANIFEST_FILE);
     if manifest.exists() {
-        return Ok(count(&read_manifest(BufReader::new(File::open(&manifest).map_err(|e| io(&manifest, e))?))?));
+        let entries = read_manifest(BufReader::new(File::open(&manifest).map_err(|e| io(&manifest, e))?))?;
+        let crops = folder.join(CROPS_FILE);
+        let length = fs::metadata(&crops).map_or(0, |file| file.len());
+        if entries.iter().all(|entry| entry.end() <= length) {
+            return Ok(count(&entries));
+        }
+        // Cut, or its crops are gone: unfinished again. The manifest first, which makes a pack complete.
+        let [crops_part, manifest_part] = parts(folder);
+        fs::rename(&manifest, &manifest_part).map_err(|e| io(&manifest_part, e))?;
+        if crops.exists() {
+            fs::rename(&crops, &crops_part).map_err(|e| io(&crops_part, e))?;
+        }
     }
     let mut unfinished = Unfinished::open(folder, &rows)?;
     while unfinished.entries.len() < rows.len() {
@@ -111,6 +122,11 @@ pub(super) fn io(path: &Path, error: std::io::Error) -> Error {
     Error::caused(ErrorKind::Io, format!("cannot write {}", path.display()), error)
 }
 
+/// The files of a pack in the making: crops and manifest.
+fn parts(folder: &Path) -> [PathBuf; 2] {
+    [CROPS_FILE, MANIFEST_FILE].map(|name| folder.join(format!("{name}.part")))
+}
+
 /// A pack in the making: both files carry `.part` until the end.
 struct Unfinished {
     entries: Vec<Entry>,
@@ -124,8 +140,7 @@ struct Unfinished {
 impl Unfinished {
     /// Starts anew, or goes on after the last row that is whole in both files.
     fn open(folder: &Path, rows: &[Row]) -> Result<Self> {
-        let (crops_path, manifest_path) =
-            (folder.join(format!("{CROPS_FILE}.part")), folder.join(format!("{MANIFEST_FILE}.part")));
+        let [crops_path, manifest_path] = parts(folder);
         let mut open = OpenOptions::new();
         open.create(true).truncate(false).read(true).write(true);
         let mut crops = open.open(&crops_path).map_err(|e| io(&crops_path, e))?;
@@ -135,11 +150,10 @@ impl Unfinished {
             Ok(file) => csv::Reader::from_reader(BufReader::new(file)).deserialize().map_while(|l| l.ok()).collect(),
             Err(_) => Vec::new(),
         };
-        let end = |entry: &Entry| entry.offset + (entry.side_px * entry.side_px * 3) as u64;
         let whole =
-            entries.iter().zip(rows).take_while(|(entry, row)| entry.path == row.path && end(entry) <= length).count();
+            entries.iter().zip(rows).take_while(|(entry, row)| entry.path == row.path && entry.end() <= length).count();
         entries.truncate(whole);
-        let offset = entries.iter().map(end).max().unwrap_or(0);
+        let offset = entries.iter().map(Entry::end).max().unwrap_or(0);
         crops.set_len(offset).map_err(|e| io(&crops_path, e))?;
         crops.seek(SeekFrom::End(0)).map_err(|e| io(&crops_path, e))?;
         let file = File::create(&manifest_path).map_err(|e| io(&manifest_path, e))?;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::backend::AutodiffBackend;
 
-use super::{TrainArgs, View, commit, pack_of, read_text, stop_on_ctrl_c};
+use super::{TrainArgs, View, commit, pack_of, read_text};
 use crate::cli;
 use crate::train::backend::{TrainJob, train_on};
 use crate::train::bench::{self, Bench, Planned, Reached, Setting};
@@ -38,7 +38,7 @@ pub fn run(args: &TrainArgs, file: &Path) -> Result<()> {
         planned.config.minutes = args.minutes.unwrap_or(planned.config.minutes);
     }
     let start = args.init.as_ref().map(|path| cli::read(path).and_then(|bytes| Start::parse(&bytes))).transpose()?;
-    let stop = stop_on_ctrl_c()?;
+    let stop = cli::stop_on_ctrl_c("this step")?;
     let pack = pack_of(&args.data, &args.out.join("pack"), &stop)?;
     let commit = commit();
     let setting = Setting {

@@ -7,8 +7,8 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{DeviceOption, commit, pack_of, read_text, stop_on_ctrl_c, style};
-use crate::cli::read;
+use super::{DeviceOption, commit, pack_of, read_text, style};
+use crate::cli::{self, read};
 use crate::train::backend::{TrainJob, train_on};
 use crate::train::checkpoint::write_atomically;
 use crate::train::compare::{self, Budget, Entrant, Inputs, Outcome, Protocol, Setting, entrants, page, tables};
@@ -100,7 +100,7 @@ pub fn run(args: &CompareArgs) -> Result<()> {
         }
         return report(args, &outcomes);
     }
-    let stop = stop_on_ctrl_c()?;
+    let stop = cli::stop_on_ctrl_c("this step")?;
     let pack = pack_of(&args.data, &args.out.join("pack"), &stop)?;
     let cross = args.cross.as_ref().map(|data| pack_of(data, &args.out.join("pack-cross"), &stop)).transpose()?;
     let imagenet = args.init.as_deref().map(read).transpose()?;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
-use super::style;
+use super::{readable, style};
 use crate::cli::{self, Device};
 use crate::detector::{Detector, DeviceChoice};
 use crate::model::{ModelFile, ModelMeta, Precision};
-use crate::report::words;
+use crate::report::{Reason, words};
 use crate::train::calibrate;
 use crate::train::card;
 use crate::train::checkpoint::write_atomically;
@@ -106,6 +106,11 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         .rows(&args.data, |split| args.split.holds(split))?
         .0;
     let rows = &data.rows;
+    let which = args.split.to_possible_value().map_or(String::new(), |value| value.get_name().to_string());
+    eprintln!(
+        "{} rows (split {which}; rows of a table without splits have the one that their group draws)",
+        rows.len()
+    );
     let model = cli::read_model(args.model.as_deref())?;
     let other = args.against.as_deref().map(|path| cli::read_model(Some(path))).transpose()?;
     let detector = examined::open(args.device.into(), &model)?;
@@ -178,7 +183,9 @@ fn judge_with_bar(data: &Dataset, detector: &dyn Examined, tiers: &[Tier], cropp
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    judged
+    let judged = judged?;
+    readable(data, judged.iter().all(|one| one.reason == Some(Reason::Unreadable)))?;
+    Ok(judged)
 }
 
 /// Unlabelled pictures with their scores, and those without; long lists are left to the JSON.
@@ -228,7 +235,10 @@ pub fn calibrated(model: &[u8], table: &Path, per_source: usize) -> Result<Model
             if bucket.judged { "" } else { ", not judged" }
         );
     }
-    eprintln!("{thresholds:?}");
+    eprintln!(
+        "thresholds: likely_fake from {:.3}, automatic flags from {:.4}, no_signs_found below {:.3}",
+        thresholds.likely_fake, thresholds.auto_scan, thresholds.no_signs
+    );
     for alarms in &false_alarms {
         eprintln!(
             "untouched faces of {:?} px called likely_fake where their sources had no say: {:.1} % of {} pictures of {} sources; at most {:.1} % with {:.0} % confidence",

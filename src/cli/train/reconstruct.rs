@@ -8,9 +8,9 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{DeviceOption, stop_on_ctrl_c, style};
+use super::{DeviceOption, style};
 use crate::Result;
-use crate::cli::read;
+use crate::cli::{self, read};
 use crate::train::backend::{TrainJob, train_on};
 use crate::train::reconstruct::{self, Alignment, Event, Length, Maker, Plan, Taef2Files};
 
@@ -85,7 +85,7 @@ pub fn run(args: &ReconstructArgs) -> Result<()> {
         Ok(Taef2Files { encoder: file("encoder")?, decoder: file("decoder")? })
     };
     let files = args.taef2.as_ref().map(taef2).transpose()?;
-    let stop = stop_on_ctrl_c()?;
+    let stop = cli::stop_on_ctrl_c("this step")?;
     train_on(args.device.into(), Job { args, plan: &plan, files: files.as_ref(), stop: &stop })
 }
 

@@ -66,10 +66,14 @@ impl Direct {
     /// # Panics
     /// For kernels larger than 3x3.
     pub fn new(conv: &Conv, kernels: Kernels) -> Direct {
+        Direct::of(conv, Units::new(conv, conv.weight.len()), kernels)
+    }
+
+    /// The same with weights that were brought to units before.
+    pub fn of(conv: &Conv, Units { values, units, whole }: Units, kernels: Kernels) -> Direct {
         let Conv { channels_in, channels_out, kernel, stride, .. } = *conv;
         let taps = kernel * kernel;
         assert!(taps <= TAPS, "a kernel of at most 3x3");
-        let Units { values, units, whole } = Units::new(conv, conv.weight.len());
         let weight = |output: usize, tap: usize, input: usize| values[(output * channels_in + input) * taps + tap];
         let weights = packed(whole, kernels.panel(), channels_out, taps, [channels_in, BLOCK], weight);
         Direct { weights, units, bias: pack::padded(&conv.bias), channels_in, kernel, stride }

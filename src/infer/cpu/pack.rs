@@ -145,7 +145,7 @@ impl Units {
     }
 
     /// The weights as levels of int8, if that is what they are.
-    fn levels(conv: &Conv) -> Option<Units> {
+    pub fn levels(conv: &Conv) -> Option<Units> {
         let mut values = Vec::with_capacity(conv.weight.len());
         let mut units = Vec::with_capacity(conv.channels_out);
         for channel in conv.weight.chunks(conv.weight.len() / conv.channels_out) {

@@ -92,10 +92,12 @@ fn run(kernels: Kernels, conv: &Conv, way: Option<Outputs>, input: &[Map], skip:
     }
     let finish = Finish { add: skip.is_some(), relu: skip.is_some() };
     let blocks = to_blocks(input);
+    // Layers as small as these would stay plain, but large ones of an int8 model do not.
+    let units = || Units::levels(conv).unwrap_or_else(|| Units::new(conv, 0));
     match way {
-        None => Direct::new(conv, kernels).run(kernels, &blocks, from, &mut out, finish),
+        None => Direct::of(conv, units(), kernels).run(kernels, &blocks, from, &mut out, finish),
         Some(outputs) => {
-            let layer = Winograd::new(conv, outputs, kernels);
+            let layer = Winograd::of(conv, outputs, units(), kernels);
             let mut scratch = layer.scratch(to).map(|length| {
                 let mut scratch = Aligned::zeros(length);
                 scratch.fill(f32::NAN);

@@ -122,8 +122,12 @@ impl Winograd {
     /// # Panics
     /// For other convolutions than 3x3 with stride 1.
     pub fn new(conv: &Conv, outputs: Outputs, kernels: Kernels) -> Winograd {
+        Winograd::of(conv, outputs, Units::new(conv, conv.weight.len() / 9 * outputs.positions()), kernels)
+    }
+
+    /// The same with weights that were brought to units before.
+    pub fn of(conv: &Conv, outputs: Outputs, Units { values, units, whole }: Units, kernels: Kernels) -> Winograd {
         assert_eq!((conv.kernel, conv.stride), (3, 1), "Winograd's filtering is for 3x3 with stride 1");
-        let Units { values, units, whole } = Units::new(conv, conv.weight.len() / 9 * outputs.positions());
         let (channels, panel) = ([conv.channels_in, conv.channels_out], kernels.panel());
         let weights = match (outputs, whole) {
             (Outputs::Four, true) => Weights::Levels(packed::<Four, _, 6, 4>(&values, channels, panel)),
