@@ -16,7 +16,7 @@ const LIMITS: Limits = Limits { max_pixels: 1 << 18, max_bytes: 24 << 20, full_p
 fn detector() -> &'static Detector {
     static DETECTOR: OnceLock<Detector> = OnceLock::new();
     DETECTOR.get_or_init(|| {
-        let meta = ModelMeta { input_px: 32, ..ModelMeta::default() };
+        let meta = ModelMeta { input_px: 64, ..ModelMeta::default() };
         let mut tensors = Vec::new();
         Network::new(&meta.network, &meta.mte, &mut |name, shape| {
             let count: usize = shape.iter().product();
