@@ -66,9 +66,9 @@ need_wasm_target() {
   rustup target add $WASM
 }
 
-# cargo_tool CRATE VERSION: compiles a tool, once, into $TOOLS/CRATE-VERSION/bin.
+# cargo_tool CRATE VERSION: compiles a tool, once, into $TOOLS/CRATE-VERSION/bin; a `-cli` at the crate's end is left out.
 cargo_tool() {
-  local root=$TOOLS/$1-$2
+  local root=$TOOLS/${1%-cli}-$2
   [[ -d $root/bin ]] && return
   say "installing $1 $2 (a few minutes, once)"
   local install=(cargo install "$1" --version "$2" --quiet --root "$root")
@@ -81,7 +81,7 @@ cargo_tool() {
 need_wasm_bindgen() {
   local version
   version=$(awk '/^name = "wasm-bindgen"$/ { getline; gsub(/"/, "", $3); print $3 }' Cargo.lock)
-  WASM_BINDGEN=$TOOLS/wasm-bindgen-cli-$version/bin/wasm-bindgen
+  WASM_BINDGEN=$TOOLS/wasm-bindgen-$version/bin/wasm-bindgen
   [[ -x $WASM_BINDGEN ]] && return
   if [[ $(wasm-bindgen --version 2>/dev/null || true) == "wasm-bindgen $version" ]]; then
     WASM_BINDGEN=$(command -v wasm-bindgen)
