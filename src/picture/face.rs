@@ -104,6 +104,10 @@ const MIN_LOOK_SCORE: f64 = 0.88;
 /// small in a group one in thirty; patterns that look like faces mostly do.
 const MIN_FACE_SCORE: f64 = 0.905;
 
+/// The surest so many are kept, and looked at once more where that is due: a picture that is nothing but small patterns like
+/// faces would otherwise take minutes, and memory for a crop of each.
+const MAX_FACES: usize = 256;
+
 /// Height of a face's box in widths, where the network was not sure how a box of a face at 45 degrees would stand upright.
 const USUAL_HEIGHT: f64 = 1.28;
 
@@ -339,6 +343,9 @@ fn merge(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
     let mut surest: Vec<&Candidate> = Vec::new();
     for candidate in candidates.iter().take_while(|candidate| candidate.score >= MIN_SCORE) {
+        if surest.len() == MAX_FACES {
+            break;
+        }
         let known = |other: &&Candidate| {
             let (union, smaller) = overlap(&other.place, &candidate.place);
             union > SAME_FACE || smaller > COVERED
@@ -468,6 +475,14 @@ mod tests {
         let faces = merge(vec![mouth, neighbour, large]);
         assert_eq!(faces.iter().map(|face| face.score).collect::<Vec<_>>(), [0.9, 0.85]);
         assert_eq!(merge(vec![candidate(50.0, 50.0, 100.0, MIN_SCORE - 0.01)]), []);
+    }
+
+    #[test]
+    fn of_more_faces_than_anybody_looks_at_the_surest_are_kept() {
+        let many = (0..2 * MAX_FACES).map(|at| candidate(100.0 * at as f64, 50.0, 40.0, 0.8 + 1e-4 * at as f64));
+        let kept = merge(many.collect());
+        assert_eq!(kept.len(), MAX_FACES);
+        assert_eq!(kept[0].place[0], 100.0 * (2 * MAX_FACES - 1) as f64);
     }
 
     #[test]
