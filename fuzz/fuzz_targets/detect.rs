@@ -30,7 +30,8 @@ fn detector() -> &'static Detector {
     })
 }
 
-fuzz_target!(|bytes: &[u8]| {
+// Making the network takes longer than any file may.
+fuzz_target!(init: { detector(); }, |bytes: &[u8]| {
     let detector = detector();
     let mut finder = Finder::new().expect("the built-in weights");
     // Most files show no face; the whole picture as one reaches the network.
