@@ -18,7 +18,7 @@ use serde_json::Value;
 const ASTRONAUT: &[u8] = include_bytes!("pictures/astronaut.jpg");
 const COFFEE: &[u8] = include_bytes!("pictures/coffee.jpg");
 /// Longest that anything here is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// An empty folder of this name.
 fn folder(name: &str) -> PathBuf {
