@@ -29,6 +29,7 @@ from matplotlib import pyplot  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = ("<!-- figures: written by ./build.sh robustness -->", "<!-- end of figures -->")
 STEPS = 10
+FIGURES = ("median", "p90", "largest", "turned", "opposite", "false_alarms", "found_before", "found", "unstable")
 
 
 def lossless(picture):
@@ -141,6 +142,9 @@ def verdict(report):
 def compare(before, after):
     """Figures of a change over pairs of (label, verdict before, verdict after)."""
     pairs = [(label, b, a) for (label, b), a in zip(before, after) if b[1] is not None and a[1] is not None]
+    if not pairs:
+        # Nothing is found in what the change made: that is its row.
+        return dict.fromkeys(FIGURES, 0.0) | {"judged": 0, "lost": len(before)}
     moved = sorted(abs(b[1] - a[1]) for _, b, a in pairs)
     share = lambda hits, of: round(100 * sum(hits) / max(1, of), 1)  # noqa: E731
     fakes, reals = [p for p in pairs if p[0] == 1], [p for p in pairs if p[0] == 0]
