@@ -57,7 +57,7 @@ export const GERMAN = Object.freeze({
   gallery: 'Kein Foto zur Hand? Probieren Sie eines von diesen',
   galleryOriginal: 'Porträt',
   galleryForged: 'Fälschung {number}',
-  galleryExplain: 'Ein gemeinfreies Porträt der NASA und Fälschungen, die unser eigenes Programm daraus gemacht hat: Das Gesicht ist mit einer leicht veränderten Kopie seiner selbst verschmolzen; das hinterlässt die Nähte eines Gesichtstauschs. Sie sind schwer: Die erste ist ausgesucht, weil frühere Modelle sie bemerkten, dieses kann es nicht sagen.',
+  galleryExplain: 'Ein gemeinfreies Porträt der NASA und Fälschungen, die unser eigenes Programm daraus gemacht hat: Das Gesicht ist mit einer leicht veränderten Kopie seiner selbst verschmolzen; das hinterlässt die Nähte eines Gesichtstauschs. Sie sind schwer: Die erste ist ausgesucht, weil dieses Modell sie bemerkt, bei den anderen kann es nichts sagen.',
   galleryAlt: 'Porträt einer Astronautin, {name}',
 
   bandLikelyFake: 'Zeigt Spuren von Erzeugung oder Manipulation',

@@ -61,7 +61,7 @@ export const ENGLISH = Object.freeze({
   gallery: 'No photo at hand? Try one of these',
   galleryOriginal: 'Portrait',
   galleryForged: 'Forgery {number}',
-  galleryExplain: 'A NASA portrait in the public domain, and forgeries that our own code made from it: the face is blended with a slightly changed copy of itself, which leaves the seams of a face swap. They are hard: the first was picked because earlier models noticed it, this one cannot tell.',
+  galleryExplain: 'A NASA portrait in the public domain, and forgeries that our own code made from it: the face is blended with a slightly changed copy of itself, which leaves the seams of a face swap. They are hard: the first was picked because this model notices it, of the others it cannot tell.',
   galleryAlt: 'Portrait of an astronaut, {name}',
   announce: '{name}: {verdict}',
 
