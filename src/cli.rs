@@ -28,6 +28,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, fmt, fs, process};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::ProgressStyle;
 
 use crate::detector::DeviceChoice;
 use crate::error::{Error, ErrorKind, Result};
@@ -180,6 +181,12 @@ pub(crate) fn stop_on_ctrl_c(in_hand: &'static str) -> Result<Arc<AtomicBool>> {
     })
     .map_err(|error| Error::caused(ErrorKind::Internal, "cannot catch Ctrl-C", error))?;
     Ok(stop)
+}
+
+/// How a bar looks.
+pub(crate) fn bar_style(template: &str) -> ProgressStyle {
+    // A template that does not parse shows the default style; a test would not see more.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Largest file that is taken for a picture, in bytes; those of 200 megapixels are a fifth of it.

@@ -147,7 +147,7 @@ fn judge_all(
     let (kept, short) = (counts.all(), found < LONG_LIST);
     search.select(Selection { shard: args.shard, done });
     let total = Total::unknown();
-    let mut progress = Progress::new(&total, short, output.is_some(), kept)?;
+    let mut progress = Progress::new(&total, short, output.is_some(), kept);
     let mut names = HashSet::new();
     let ended = AtomicBool::new(false);
     let finished = thread::scope(|scope| {
@@ -174,7 +174,7 @@ fn judge_all(
                 Some(output) => output.add(&text).map(|()| Flow::Continue)?,
                 None => progress.suspend(|| print(&text))?,
             };
-            progress.advance()?;
+            progress.advance();
             Ok(if stop.load(Ordering::Relaxed) { Flow::Stop } else { flow })
         });
         ended.store(true, Ordering::Relaxed);

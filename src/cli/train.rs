@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use crate::model::{Manifest, Precision};
 use crate::train::audit;
@@ -246,7 +246,7 @@ fn readable(data: &Dataset, none: bool) -> Result<()> {
     let (count, path) = (data.rows.len(), data.base.join(&first.path));
     let message = format!(
         "expected pictures that can be read, found none in {count} rows; the first is {}: paths are relative to the table",
-        path.display()
+        cli::shown(&path)
     );
     Err(Error::new(ErrorKind::BadData, message))
 }
@@ -256,7 +256,7 @@ fn make_pack(data: &Dataset, folder: &Path, config: &PrepareConfig, stop: &Atomi
         eprintln!("{count:>9}  left out     {reason}");
     }
     let bar = ProgressBar::new(0);
-    bar.set_style(style("{msg} {wide_bar} {pos}/{len} {per_sec}, {eta} left"));
+    bar.set_style(cli::bar_style("{msg} {wide_bar} {pos}/{len} {per_sec}, {eta} left"));
     bar.set_message("cutting faces");
     let counts = prepare::prepare(data, folder, config, stop, |done, all| {
         bar.set_length(all as u64);
@@ -350,7 +350,7 @@ impl View {
     fn new() -> Self {
         let live = std::io::stderr().is_terminal();
         let bar = if live { ProgressBar::new(1000) } else { ProgressBar::hidden() };
-        bar.set_style(style("{bar:24} {percent} % {msg} {elapsed} gone, {eta} left"));
+        bar.set_style(cli::bar_style("{bar:24} {percent} % {msg} {elapsed} gone, {eta} left"));
         View { bar, live, auc: None, lines: 0 }
     }
 
@@ -463,11 +463,6 @@ pub fn run_export(args: &ExportArgs) -> Result<()> {
     }
     println!("{}  {:.1} MB  {}", args.out.display(), exported.len() as f64 / 1e6, manifest.sha256);
     Ok(())
-}
-
-fn style(template: &str) -> ProgressStyle {
-    // A template that does not parse shows the default style; a test would not see more.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 fn read_text(path: &Path) -> Result<String> {

@@ -92,7 +92,8 @@ impl RunFolder {
     }
 }
 
-fn cannot_use(path: &Path, error: std::io::Error) -> Error {
+/// What is said of a file of a run that cannot be read or written.
+pub(super) fn cannot_use(path: &Path, error: std::io::Error) -> Error {
     Error::caused(ErrorKind::Io, format!("cannot use {}", path.display()), error)
 }
 

@@ -59,7 +59,8 @@ const CHUNK: usize = 256;
 pub type Counts = BTreeMap<(Status, String), usize>;
 
 /// Cuts the faces of all rows of `data` into `folder`. A folder that is already complete is left as it is; an interrupted
-/// one is continued, and so is one whose crops were cut off. `progress` is told (done, all) after every chunk; `stop` ends it at the next chunk.
+/// one is continued, and so is one whose crops were cut off. `progress` is told (done, all) after every chunk; `stop` ends
+/// it at the next chunk.
 ///
 /// # Errors
 /// `Io` when files cannot be written, `Cancelled` when stopped.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use super::config::{Compute, TrainConfig};
 use super::curves;
 use super::export::finish_model;
 pub use super::folder::RunFolder;
+use super::folder::cannot_use;
 use super::optim::{Adam, freeze_stages, move_average};
 use super::pack::{MANIFEST_FILE, Pack};
 use super::sampler::Sampler;
@@ -156,7 +157,7 @@ pub fn train<B: AutodiffBackend>(
     let folder = &inputs.folder;
     let _held = folder.hold()?;
     let manifest = inputs.pack.join(MANIFEST_FILE);
-    let data_sha256 = sha256_hex(&fs::read(&manifest).map_err(|e| io(&manifest, e))?);
+    let data_sha256 = sha256_hex(&fs::read(&manifest).map_err(|e| cannot_use(&manifest, e))?);
     let pack = Pack::open(&inputs.pack)?;
     let sampler = Sampler::new(pack.entries(), &config.sampling)?;
     sampler.notices.iter().for_each(|notice| watch(Event::Notice(notice.clone())));
@@ -189,10 +190,6 @@ fn chance(best: f64) -> Option<String> {
              other sources; look at the labels (`grnet audit`), train longer, or lower the learning rate"
         )
     })
-}
-
-fn io(path: &Path, error: std::io::Error) -> Error {
-    Error::caused(ErrorKind::Io, format!("cannot use {}", path.display()), error)
 }
 
 /// A run under way.

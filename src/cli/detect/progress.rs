@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::cli;
 
 /// Time between two lines.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -47,37 +47,30 @@ pub struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     /// Nothing for a `short` run; `lines` where there is no terminal, if those are wanted. `before` were done by earlier runs.
-    ///
-    /// # Errors
-    /// `Internal` for a bar style of ours that does not parse.
-    pub fn new(total: &'a Total, short: bool, lines: bool, before: u64) -> Result<Progress<'a>> {
+    pub fn new(total: &'a Total, short: bool, lines: bool, before: u64) -> Progress<'a> {
         let bar = if short { ProgressBar::hidden() } else { ProgressBar::no_length() };
-        bar.set_style(style("{spinner} {pos} photos, {per_sec}; counting how many there are")?);
+        bar.set_style(cli::bar_style("{spinner} {pos} photos, {per_sec}; counting how many there are"));
         bar.set_position(before);
         bar.reset_eta();
         let lines = lines && !short && !std::io::stderr().is_terminal();
         let now = Instant::now();
-        Ok(Progress { bar, total, lines, begun: now, told: now, before, done: 0 })
+        Progress { bar, total, lines, begun: now, told: now, before, done: 0 }
     }
 
     /// One more is done.
-    ///
-    /// # Errors
-    /// As [`Progress::new`].
-    pub fn advance(&mut self) -> Result<()> {
+    pub fn advance(&mut self) {
         self.done += 1;
         if let Some(total) = self.total.get()
             && self.bar.length().is_none()
         {
             self.bar.set_length(total);
-            self.bar.set_style(style("{wide_bar} {pos}/{len} photos, {eta} left")?);
+            self.bar.set_style(cli::bar_style("{wide_bar} {pos}/{len} photos, {eta} left"));
         }
         self.bar.inc(1);
         if self.lines && self.told.elapsed() >= PAUSE {
             self.told = Instant::now();
             tell!("grnet: {}", line(self.before, self.done, self.total.get(), self.begun.elapsed()));
         }
-        Ok(())
     }
 
     /// Lets others write to the terminal.
@@ -95,11 +88,6 @@ impl<'a> Progress<'a> {
     pub fn end(&self) {
         self.bar.finish_and_clear();
     }
-}
-
-fn style(template: &str) -> Result<ProgressStyle> {
-    ProgressStyle::with_template(template)
-        .map_err(|error| Error::caused(ErrorKind::Internal, "expected a readable bar style", error))
 }
 
 fn line(before: u64, done: u64, total: Option<u64>, elapsed: Duration) -> String {

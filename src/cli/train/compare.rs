@@ -7,7 +7,7 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{DeviceOption, commit, pack_of, read_text, style};
+use super::{DeviceOption, commit, pack_of, read_text};
 use crate::cli::{self, read};
 use crate::train::backend::{TrainJob, train_on};
 use crate::train::checkpoint::write_atomically;
@@ -173,7 +173,7 @@ impl TrainJob for Job<'_> {
 
     fn run<B: AutodiffBackend>(self, device: &B::Device) -> Result<Outcome> {
         let bar = ProgressBar::new(1000);
-        bar.set_style(style("{bar:24} {percent} % {msg} {elapsed} gone, {eta} left"));
+        bar.set_style(cli::bar_style("{bar:24} {percent} % {msg} {elapsed} gone, {eta} left"));
         let mut known = String::new();
         let outcome =
             compare::run::<B>(self.entrant, self.protocol, self.inputs, device, self.stop, &mut |done, loss, acc| {

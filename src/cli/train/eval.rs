@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
-use super::{readable, style};
+use super::readable;
 use crate::cli::{self, Device};
 use crate::detector::{Detector, DeviceChoice};
 use crate::model::{ModelFile, ModelMeta, Precision};
@@ -177,7 +177,7 @@ impl Chosen {
 
 fn judge_with_bar(data: &Dataset, detector: &dyn Examined, tiers: &[Tier], cropped: bool) -> Result<Vec<Judged>> {
     let bar = ProgressBar::new(0);
-    bar.set_style(style("judging {wide_bar} {pos}/{len} {per_sec}, {eta} left"));
+    bar.set_style(cli::bar_style("judging {wide_bar} {pos}/{len} {per_sec}, {eta} left"));
     let judged = judge(&data.base, &data.rows, detector, tiers, cropped, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);

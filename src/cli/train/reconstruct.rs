@@ -8,7 +8,7 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{DeviceOption, style};
+use super::DeviceOption;
 use crate::Result;
 use crate::cli::{self, read};
 use crate::train::backend::{TrainJob, train_on};
@@ -123,7 +123,7 @@ struct View {
 impl View {
     fn new() -> Self {
         let bar = ProgressBar::new(1000);
-        bar.set_style(style("{msg} {wide_bar} {percent} %, {elapsed} gone, {eta} left"));
+        bar.set_style(cli::bar_style("{msg} {wide_bar} {percent} %, {elapsed} gone, {eta} left"));
         View { bar, live: std::io::stderr().is_terminal(), stage: String::new(), tenths: 0 }
     }
 
