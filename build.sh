@@ -34,7 +34,7 @@ usage: ./build.sh COMMAND
   test               every check there is: format, lints, unit, parity and GPU tests, the page in a browser
   model-report CSV   measure the shipped model on the test rows of a table: the figures of MODEL_CARD.md, into dist/model-report
   bench [kernels]    grnet beside other engines in one run, as ratios, into docs/performance.md (downloads them into
-                     .bench/, 5 GB); `kernels`: the engine's own parts, one by one
+                     .bench/, 7 GB); `kernels`: the engine's own parts, one by one
   robustness TABLE   how verdicts move under changes of the photo and an attack, into docs/robustness.md
   sbom               what is in the program, as CycloneDX files, into dist/sbom
   reproducible       build dist/ twice, in two places, and compare every byte

@@ -55,8 +55,8 @@ def scaled(factor, how):
 
 def cropped(share):
     def cut(p):
-        dy, dx = max(1, int(p.shape[0] * share)), max(1, int(p.shape[1] * share))
-        return lossless(p[dy:, dx:]) if share == 0 else lossless(p[dy:-dy, dx:-dx])
+        dy, dx = int(p.shape[0] * share), int(p.shape[1] * share)
+        return lossless(p[dy : p.shape[0] - dy, dx : p.shape[1] - dx])
 
     return cut
 
@@ -93,7 +93,7 @@ def beauty(p):
 
 
 CHANGES = {
-    "one pixel cut off above and left": cropped(0),
+    "one pixel cut off above and left": lambda p: lossless(p[1:, 1:]),
     "a tenth cut off on every side": cropped(0.1),
     "half the size": scaled(0.5, cv2.INTER_AREA),
     "half as large again": scaled(1.5, cv2.INTER_CUBIC),
