@@ -423,11 +423,12 @@ libtorch_check() {
     LIBTORCH_BYPASS_VERSION_CHECK=1 cargo check --locked --profile ci --features libtorch --all-targets
 }
 
-# Licences, sources and bans are told from the lock file and the crates; advisories need a database that is fetched.
+# Licences, sources and bans are told from the lock file and the crates (of all platforms: a new machine fetches them);
+# advisories need a database that is fetched.
 supply_chain_checks() {
   local deny=$TOOLS/cargo-deny-0.20.2/bin/cargo-deny answer
   cargo_tool cargo-deny 0.20.2 || true # its absence fails the next check
-  check "licences, sources and bans of the crates" "$deny" --locked --offline check bans licenses sources
+  check "licences, sources and bans of the crates" "$deny" --locked check bans licenses sources
   if answer=$("$deny" --locked fetch db 2>&1); then
     check "advisories on the crates" "$deny" --locked check advisories
   else
