@@ -10,6 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use common::{Fixture, ModelManifest, assert_close, range_tolerance, run_pictures, worst};
 use grnet::train::backend::Cpu;
+use grnet::train::compare::system::{Front, System};
 use grnet::train::nn::baselines::amtennet::AmtenNet;
 use grnet::train::nn::baselines::capsule::{Capsule, probabilities, route, squash, statistics};
 use grnet::train::nn::baselines::highpass::HighPassNet;
@@ -26,7 +27,6 @@ use grnet::train::nn::residuals::constrained::{ConstrainedConv, projected};
 use grnet::train::nn::residuals::highpass::{HighPass, Kernel};
 use grnet::train::nn::residuals::srm::Srm;
 use grnet::train::nn::residuals::{FrontEnd, Given};
-use grnet::train::system::{Front, System};
 
 fn vec<const D: usize>(tensor: Tensor<Cpu, D>) -> Vec<f32> {
     tensor.into_data().into_vec().unwrap()
@@ -357,7 +357,7 @@ fn parameter_counts_are_those_of_the_sources() {
         (System::AmtenNet(Front::Amten), 301),
         (System::ResNet(None), 513),
         // The classifier and both stream heads.
-        (System::GrNet(grnet::train::system::Streams::GRNET), 3 * 513),
+        (System::GrNet(grnet::train::compare::system::Streams::GRNET), 3 * 513),
     ];
     for (system, row) in further {
         assert_eq!(count(system, 8, 128) - count(system, 7, 128), row, "{system:?}");

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use grnet::ErrorKind;
 use grnet::picture::crop::crop_square;
 use grnet::picture::face::{FaceFinder, Finder};
-use grnet::train::audit::{audit, makers};
-use grnet::train::config::TrainConfig;
-use grnet::train::degrade::encode_jpeg;
-use grnet::train::landmarks::LandmarkNet;
-use grnet::train::layout::{self, Dataset, Layout};
-use grnet::train::pack::{Pack, Status};
-use grnet::train::prepare::{Counts, PrepareConfig, prepare};
-use grnet::train::table::{FAKE, REAL, Split};
+use grnet::train::data::audit::{audit, makers};
+use grnet::train::data::landmarks::LandmarkNet;
+use grnet::train::data::layout::{self, Dataset, Layout};
+use grnet::train::data::pack::{Pack, Status};
+use grnet::train::data::prepare::{Counts, PrepareConfig, prepare};
+use grnet::train::data::table::{FAKE, REAL, Split};
+use grnet::train::learn::config::TrainConfig;
+use grnet::train::looks::degrade::encode_jpeg;
 
 /// A fresh folder of a test.
 fn folder(name: &str) -> PathBuf {

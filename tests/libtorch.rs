@@ -17,14 +17,14 @@ use burn_autodiff::Autodiff;
 use common::{ModelManifest, image_u8, pictures};
 use grnet::infer::architecture::{GrNetConfig, GuidedFilterConfig};
 use grnet::train::backend::{Cpu, LibTorch, learning_conv, learning_trunk};
-use grnet::train::config::LearnConfig;
-use grnet::train::mte::tensor::residual;
+use grnet::train::learn::config::LearnConfig;
+use grnet::train::learn::optim::Adam;
+use grnet::train::learn::run::cross_entropy;
 use grnet::train::nn::input::{batch_unit, normalise};
+use grnet::train::nn::mte::tensor::residual;
 use grnet::train::nn::norm::BatchNorm;
 use grnet::train::nn::parameters::{fill_module, read_module};
 use grnet::train::nn::resnet::ResNet18;
-use grnet::train::optim::Adam;
-use grnet::train::run::cross_entropy;
 
 /// Values of a network by name.
 type Named = BTreeMap<String, Vec<f32>>;

@@ -8,7 +8,7 @@ use common::{Fixture, assert_close, worst};
 use grnet::infer::architecture::{GuideMode, GuidedFilterConfig};
 use grnet::infer::reference;
 use grnet::train::backend::Cpu;
-use grnet::train::mte::{MteBackend, residual};
+use grnet::train::nn::mte::{MteBackend, residual};
 
 /// f32 against f64 on the 0..1 scale.
 const RESIDUAL_TOLERANCE: f32 = 5e-6;
@@ -167,7 +167,7 @@ mod gpu {
 
 #[cfg(all(feature = "train-gpu", feature = "wgpu"))]
 mod shader {
-    use grnet::train::mte::kernel::{Params, SOURCE};
+    use grnet::train::nn::mte::kernel::{Params, SOURCE};
 
     #[test]
     fn shader_is_valid_and_its_params_match_the_rust_struct() {

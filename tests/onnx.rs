@@ -13,11 +13,11 @@ use common::{ModelManifest, image_u8, pictures, worst};
 use grnet::infer::architecture::{AttentionForm, Fusion, GrNetConfig, GuideMode, GuidedFilterConfig};
 use grnet::model::ModelMeta;
 use grnet::train::backend::Cpu;
-use grnet::train::mte::tensor::residual;
+use grnet::train::formats::onnx::{ResidualPlace, write_onnx};
 use grnet::train::nn::GrNet;
 use grnet::train::nn::input::{batch_unit, normalise};
+use grnet::train::nn::mte::tensor::residual;
 use grnet::train::nn::parameters::{fill_module, read_module};
-use grnet::train::onnx::{ResidualPlace, write_onnx};
 
 /// Largest difference of a logit, in shares of the largest logit where that is above one.
 const TOLERANCE: f32 = 1e-4;

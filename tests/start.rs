@@ -6,9 +6,9 @@ use std::path::Path;
 use grnet::ErrorKind;
 use grnet::model::{ModelMeta, Precision, Tensors};
 use grnet::train::backend::Cpu;
+use grnet::train::formats::torch::read_state_dict;
+use grnet::train::learn::start::Start;
 use grnet::train::nn::parameters::write_model;
-use grnet::train::start::Start;
-use grnet::train::torch::read_state_dict;
 
 fn golden(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)).unwrap()

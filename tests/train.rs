@@ -12,22 +12,22 @@ use burn_autodiff::Autodiff;
 use grnet::ErrorKind;
 use grnet::model::{ModelFile, Precision};
 use grnet::train::backend::Cpu;
-use grnet::train::bench::{self, Bench, Setting};
-use grnet::train::classes::Task;
-use grnet::train::config::{LearnConfig, TrainConfig};
-use grnet::train::degrade::encode_jpeg;
-use grnet::train::export::{convert, finish_model, mixed};
-use grnet::train::layout::{self, Layout};
+use grnet::train::compare::system::started;
+use grnet::train::data::classes::Task;
+use grnet::train::data::layout::{self, Layout};
+use grnet::train::data::pack::Pack;
+use grnet::train::data::prepare::{PrepareConfig, prepare};
+use grnet::train::formats::export::{convert, finish_model, mixed};
+use grnet::train::learn::bench::{self, Bench, Setting};
+use grnet::train::learn::config::{LearnConfig, TrainConfig};
+use grnet::train::learn::optim::Adam;
+use grnet::train::learn::run::{Ending, Event, Inputs, RunFolder, train};
+use grnet::train::learn::start::Start;
+use grnet::train::looks::degrade::encode_jpeg;
 use grnet::train::nn::parameters::read_module;
 use grnet::train::nn::recipe::Scheme;
 use grnet::train::nn::resnet::ResNet18;
-use grnet::train::optim::Adam;
-use grnet::train::pack::Pack;
-use grnet::train::prepare::{PrepareConfig, prepare};
 use grnet::train::reconstruct::{self, Alignment, Length, Maker, Plan, Rising, Taef2, reconstruct};
-use grnet::train::run::{Ending, Event, Inputs, RunFolder, train};
-use grnet::train::start::Start;
-use grnet::train::system::started;
 
 /// A fresh folder of a test.
 fn folder(name: &str) -> PathBuf {
@@ -367,7 +367,7 @@ fn reconstructions_join_the_pack_beside_their_originals() {
         );
         assert_eq!((original.label, entry.label, entry.split), (0, 1, original.split));
         assert_eq!((&entry.group, entry.side_px), (&original.group, original.side_px));
-        assert_eq!(original.split, grnet::train::table::Split::Train);
+        assert_eq!(original.split, grnet::train::data::table::Split::Train);
         // Two steps teach no painting, but it is not the original.
         let pair = [entry, original].map(|entry| after.crop(entry).unwrap().data);
         let off = |(a, b): (&u8, &u8)| f64::from(a.abs_diff(*b));

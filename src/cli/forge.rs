@@ -12,9 +12,9 @@ use crate::picture::face::{FaceFinder, Finder};
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::Bounds;
 use crate::report::evidence;
-use crate::train::forge::{Blended, ForgeConfig, self_blend};
-use crate::train::hull::Place;
-use crate::train::pixels;
+use crate::train::looks::forge::{Blended, ForgeConfig, self_blend};
+use crate::train::looks::hull::Place;
+use crate::train::looks::pixels;
 use crate::train::rng::{Stream, at};
 
 /// Make a self-blended forgery of a photo: its largest face is blended with a slightly changed copy of itself.

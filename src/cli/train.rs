@@ -16,19 +16,19 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 
 use crate::model::{Manifest, Precision};
-use crate::train::audit;
 use crate::train::backend::{TrainDevice, TrainJob, train_on};
-use crate::train::checkpoint::write_atomically;
-use crate::train::config::TrainConfig;
-use crate::train::export::{convert, mixed, precision_named, to_onnx};
-use crate::train::landmarks::LandmarkNet;
-use crate::train::layout::{self, Dataset, Layout};
-use crate::train::onnx::ResidualPlace;
-use crate::train::pack::{MANIFEST_FILE, Pack, Status};
-use crate::train::prepare::{self, PrepareConfig};
-use crate::train::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
-use crate::train::start::Start;
-use crate::train::validate::Validation;
+use crate::train::data::audit;
+use crate::train::data::landmarks::LandmarkNet;
+use crate::train::data::layout::{self, Dataset, Layout};
+use crate::train::data::pack::{MANIFEST_FILE, Pack, Status};
+use crate::train::data::prepare::{self, PrepareConfig};
+use crate::train::formats::export::{convert, mixed, precision_named, to_onnx};
+use crate::train::formats::onnx::ResidualPlace;
+use crate::train::learn::checkpoint::write_atomically;
+use crate::train::learn::config::TrainConfig;
+use crate::train::learn::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
+use crate::train::learn::start::Start;
+use crate::train::measure::validate::Validation;
 use crate::{Error, ErrorKind, Result, cli};
 
 /// The subcommands of training.

@@ -6,7 +6,7 @@ mod libtorch;
 use crate::error::Result;
 #[cfg(any(not(feature = "train-gpu"), not(feature = "cuda"), not(feature = "libtorch")))]
 use crate::error::{Error, ErrorKind};
-use crate::train::mte::MteBackend;
+use crate::train::nn::mte::MteBackend;
 
 /// The CPU in plain Rust with SIMD; the fallback everywhere.
 pub type Cpu = burn_flex::Flex;
@@ -21,7 +21,7 @@ impl MteBackend for Gpu {
         unit: burn::tensor::Tensor<Self, 4>,
         config: &crate::infer::architecture::GuidedFilterConfig,
     ) -> burn::tensor::Tensor<Self, 4> {
-        crate::train::mte::kernel::residual(unit, config)
+        crate::train::nn::mte::kernel::residual(unit, config)
     }
 }
 

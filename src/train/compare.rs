@@ -5,6 +5,7 @@ pub mod data;
 pub mod figures;
 pub mod learn;
 pub mod page;
+pub mod system;
 pub mod tables;
 
 use std::collections::BTreeMap;
@@ -18,12 +19,12 @@ use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::write_atomically;
-use super::degrade::Tier;
-use super::pack::{MANIFEST_FILE, Pack};
-use super::system::{System, class_probabilities};
-use super::table::Split;
 use crate::model::sha256_hex;
+use crate::train::compare::system::{System, class_probabilities};
+use crate::train::data::pack::{MANIFEST_FILE, Pack};
+use crate::train::data::table::Split;
+use crate::train::learn::checkpoint::write_atomically;
+use crate::train::looks::degrade::Tier;
 use crate::{Error, ErrorKind, Result};
 use data::{Classes, Drawing, Exam};
 use figures::Figures;

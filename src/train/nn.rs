@@ -3,8 +3,10 @@
 pub mod afm;
 pub mod baselines;
 pub mod cam;
+pub mod guided;
 pub mod input;
 pub mod layers;
+pub mod mte;
 pub mod norm;
 pub mod parameters;
 pub mod recipe;

@@ -20,15 +20,15 @@ pub use align::{Alignment, block_offset};
 pub use autoencoder::{AutoEncoder, Length, Rising, learn};
 pub use taef2::Taef2;
 
-use super::detail::as_fine;
-use super::forge::{self, ForgeConfig};
-use super::pack::{self, CROPS_FILE, Entry, MANIFEST_FILE, Pack};
-use super::picture_grid::shown;
-use super::pixels::{self, reflect};
-use super::prepare::{dhash, io};
 use super::rng::{Stream, TrainRng, at, between, chance, pick};
-use super::table::{FAKE, REAL, Split};
 use crate::picture::Rgb8;
+use crate::train::data::pack::{self, CROPS_FILE, Entry, MANIFEST_FILE, Pack};
+use crate::train::data::prepare::{dhash, io};
+use crate::train::data::table::{FAKE, REAL, Split};
+use crate::train::looks::detail::as_fine;
+use crate::train::looks::forge::{self, ForgeConfig};
+use crate::train::looks::pixels::{self, reflect};
+use crate::train::measure::picture_grid::shown;
 use crate::train::nn::input;
 use crate::{Error, ErrorKind, Result};
 

@@ -8,9 +8,9 @@ use burn::tensor::backend::AutodiffBackend;
 use super::{TrainArgs, View, commit, pack_of, read_text};
 use crate::cli;
 use crate::train::backend::{TrainJob, train_on};
-use crate::train::bench::{self, Bench, Planned, Reached, Setting};
-use crate::train::checkpoint::write_atomically;
-use crate::train::start::Start;
+use crate::train::learn::bench::{self, Bench, Planned, Reached, Setting};
+use crate::train::learn::checkpoint::write_atomically;
+use crate::train::learn::start::Start;
 use crate::{Error, ErrorKind, Result};
 
 /// Name of the table in the bench's folder.
@@ -67,7 +67,7 @@ impl TrainJob for Job<'_> {
     fn run<B: AutodiffBackend>(self, device: &B::Device) -> Result<Vec<Reached>> {
         let mut view = View::new();
         let bar = view.bar.clone();
-        let mut watch = |event: crate::train::run::Event| view.show(event);
+        let mut watch = |event: crate::train::learn::run::Event| view.show(event);
         let mut tell = |line: &str| bar.suspend(|| eprintln!("{line}"));
         let reached = bench::run::<B>(self.runs, self.setting, device, self.stop, &mut watch, &mut tell)?;
         bar.finish_and_clear();

@@ -10,10 +10,10 @@ use indicatif::ProgressBar;
 use super::{DeviceOption, commit, pack_of, read_text};
 use crate::cli::{self, read};
 use crate::train::backend::{TrainJob, train_on};
-use crate::train::checkpoint::write_atomically;
+use crate::train::compare::system::System;
 use crate::train::compare::{self, Budget, Entrant, Inputs, Outcome, Protocol, Setting, entrants, page, tables};
-use crate::train::degrade::Tier;
-use crate::train::system::System;
+use crate::train::learn::checkpoint::write_atomically;
+use crate::train::looks::degrade::Tier;
 use crate::{Error, ErrorKind, Result};
 
 /// Options of `grnet compare`.

@@ -11,17 +11,17 @@ use crate::cli::{self, Device};
 use crate::detector::{Detector, DeviceChoice};
 use crate::model::{ModelFile, ModelMeta, Precision};
 use crate::report::{Reason, words};
-use crate::train::calibrate;
-use crate::train::card;
-use crate::train::checkpoint::write_atomically;
-use crate::train::degrade::Tier;
-use crate::train::eval::{By, Evaluation, Judged, changes, evaluate, fit_gate, judge};
-use crate::train::examined::{self, Examined};
-use crate::train::export::convert;
-use crate::train::layout::{self, Dataset, Layout};
-use crate::train::ledger;
-use crate::train::plots;
-use crate::train::table::Split;
+use crate::train::data::layout::{self, Dataset, Layout};
+use crate::train::data::table::Split;
+use crate::train::formats::export::convert;
+use crate::train::learn::checkpoint::write_atomically;
+use crate::train::looks::degrade::Tier;
+use crate::train::measure::calibrate;
+use crate::train::measure::card;
+use crate::train::measure::eval::{By, Evaluation, Judged, changes, evaluate, fit_gate, judge};
+use crate::train::measure::examined::{self, Examined};
+use crate::train::measure::ledger;
+use crate::train::measure::plots;
 use crate::{Error, ErrorKind, Result};
 
 /// Options of `grnet eval`.

@@ -9,14 +9,14 @@ use rayon::prelude::*;
 use super::{Protocol, Task};
 use crate::picture::Rgb8;
 use crate::picture::crop::{self, CROP_MARGIN};
-use crate::train::augment::AugmentConfig;
-use crate::train::batch::Batch;
-use crate::train::degrade::Tier;
-use crate::train::forge;
-use crate::train::pack::{Entry, Pack};
+use crate::train::data::batch::Batch;
+use crate::train::data::pack::{Entry, Pack};
+use crate::train::data::table::{FAKE, REAL, Split};
+use crate::train::looks::augment::AugmentConfig;
+use crate::train::looks::degrade::Tier;
+use crate::train::looks::forge;
+use crate::train::measure::validate::{degraded_crop, draw};
 use crate::train::rng::{Stream, at, pick};
-use crate::train::table::{FAKE, REAL, Split};
-use crate::train::validate::{degraded_crop, draw};
 use crate::{Error, ErrorKind, Result};
 
 /// The classes of a task; class 0 is real.

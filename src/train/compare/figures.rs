@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::data::{Classes, Exam};
-use crate::train::eval::BINS;
-use crate::train::metrics::{self, Bin, Scored};
-use crate::train::pack::{Entry, Pack};
+use crate::train::data::pack::{Entry, Pack};
+use crate::train::data::table::FAKE;
+use crate::train::measure::eval::BINS;
+use crate::train::measure::metrics::{self, Bin, Scored};
+use crate::train::measure::validate::Opponents;
 use crate::train::rng::{Stream, at};
-use crate::train::table::FAKE;
-use crate::train::validate::Opponents;
 
 /// Draws of the bootstrap.
 const ROUNDS: usize = 200;

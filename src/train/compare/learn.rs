@@ -16,17 +16,17 @@ use super::data::{Drawing, Exam};
 use super::figures::argmax;
 use super::{Budget, Entrant, Inputs, Protocol, Setting, Task, Watch};
 use crate::infer::architecture::GrNetConfig;
-use crate::train::batch::Loader;
-use crate::train::checkpoint::{Checkpoint, Parts};
-use crate::train::config::{LearnConfig, Optimiser};
+use crate::train::compare::system::{Competitor, Network, class_probabilities};
+use crate::train::data::batch::Loader;
+use crate::train::learn::checkpoint::{Checkpoint, Parts};
+use crate::train::learn::config::{LearnConfig, Optimiser};
+use crate::train::learn::optim::Adam;
+use crate::train::learn::run::targets;
+use crate::train::learn::sgd::CaffeSgd;
 use crate::train::nn::afm::stream_weights;
 use crate::train::nn::input;
 use crate::train::nn::recipe::{Decay, Recipe, Span, Update};
-use crate::train::optim::Adam;
 use crate::train::rng::{Stream, at};
-use crate::train::run::targets;
-use crate::train::sgd::CaffeSgd;
-use crate::train::system::{Competitor, Network, class_probabilities};
 use crate::{Error, ErrorKind, Result};
 
 /// Pictures that go through a network together when it is judged.
@@ -413,7 +413,7 @@ impl StreamLosses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::system::System;
+    use crate::train::compare::system::System;
 
     #[test]
     fn rates_fall_where_the_authors_let_them() {

@@ -8,7 +8,7 @@ use super::figures::Figures;
 use super::tables::{Table, better, measured, systems_of};
 use crate::Result;
 use crate::report::evidence::{document, escaped};
-use crate::train::plots::{self, Curve, Points};
+use crate::train::measure::plots::{self, Curve, Points};
 
 const STYLE: &str = "body{font:16px/1.45 system-ui,sans-serif;max-width:76rem;margin:1.5rem auto;padding:0 1rem;color:#1b1b1f;\
     background:#fff}table{border-collapse:collapse;margin:.8rem 0}th,td{padding:.2rem .6rem;border-bottom:1px solid #ccc;\

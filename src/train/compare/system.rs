@@ -8,11 +8,9 @@ use burn::tensor::{DType, Tensor};
 use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::rng::{Stream, TrainRng, at, between, normal};
 use crate::infer::architecture::{AttentionForm, Fusion, GrNetConfig, GuidedFilterConfig};
 use crate::model::{StoredTensor, Tensors, write_tensors};
 use crate::train::backend::learning_trunk;
-use crate::train::mte;
 use crate::train::nn::GrNet;
 use crate::train::nn::baselines::amtennet::{self, AmtenNet};
 use crate::train::nn::baselines::capsule::{self, COMPONENTS, Capsule, probabilities};
@@ -23,6 +21,7 @@ use crate::train::nn::baselines::multitask::{self, MultiTask};
 use crate::train::nn::baselines::resnet::{self, ResNet};
 use crate::train::nn::baselines::xception::{self, Xception};
 use crate::train::nn::input;
+use crate::train::nn::mte;
 use crate::train::nn::parameters::{fill_module, load_trunk, read_module};
 use crate::train::nn::recipe::{Normalise, Recipe, Scheme, Start};
 use crate::train::nn::residuals::amten::Amten;
@@ -31,6 +30,7 @@ use crate::train::nn::residuals::highpass::{HighPass, Kernel};
 use crate::train::nn::residuals::srm::Srm;
 use crate::train::nn::residuals::{FrontEnd, Given};
 use crate::train::nn::resnet::ResNet18;
+use crate::train::rng::{Stream, TrainRng, at, between, normal};
 use crate::{Error, ErrorKind, Result};
 
 /// A residual front end (Table II).

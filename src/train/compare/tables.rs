@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::figures::Figures;
 use super::{Outcome, Task};
-use crate::train::system::System;
+use crate::train::compare::system::System;
 use crate::{Error, ErrorKind, Result};
 
 /// The paper's numbers; null where its text gives none.

@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rayon::prelude::*;
 
-use super::config::TrainConfig;
-use super::degrade::encode_jpeg;
 use super::pack::{Entry, Pack};
-use super::ring::{self, Finding, Painted};
-use super::rng::{Stream, at};
 use super::sampler::rebuilt_from;
 use super::table::{FAKE, REAL, Split};
-use super::{detail, forge};
 use crate::Result;
 use crate::picture::{Rgb8, crop};
+use crate::train::learn::config::TrainConfig;
+use crate::train::looks::degrade::encode_jpeg;
+use crate::train::looks::ring::{self, Finding, Painted};
+use crate::train::looks::{detail, forge};
+use crate::train::rng::{Stream, at};
 
 /// Balanced accuracy above which a pair of sources deserves a warning.
 pub const WARN_ABOVE: f64 = 0.6;
@@ -74,7 +74,7 @@ const DETAIL: std::ops::Range<f64> = 0.85..1.15;
 const PAIRS: usize = 600;
 
 /// Audits the makers of fakes: those on the fly on the real training crops of a pack, and its given fakes that were made from
-/// a crop in it ([`super::reconstruct`]). A maker with too few pairs is left out.
+/// a crop in it ([`crate::train::reconstruct`]). A maker with too few pairs is left out.
 ///
 /// # Errors
 /// `Io` when the pack cannot be read.

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use super::augment::Moves;
 use super::classes::Classes;
-use super::config::TrainConfig;
-use super::forge::{self, Blended};
 use super::pack::Pack;
-use super::pixels::{self, Kernel, Plane};
-use super::rng::{Stream, at};
 use super::sampler::{Making, Sampler};
 use crate::infer::architecture::STRIDE;
 use crate::picture::Rgb8;
 use crate::picture::crop;
+use crate::train::learn::config::TrainConfig;
+use crate::train::looks::augment::Moves;
+use crate::train::looks::forge::{self, Blended};
+use crate::train::looks::pixels::{self, Kernel, Plane};
+use crate::train::rng::{Stream, at};
 use crate::{Error, ErrorKind, Result};
 
 /// One step's pictures: reals first, then their fakes, all of one size.

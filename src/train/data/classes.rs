@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::SamplingConfig;
 use super::pack::Entry;
 use super::sampler::Making;
 use super::table::{FAKE, REAL, Split};
 use crate::model::ModelMeta;
+use crate::train::learn::config::SamplingConfig;
 use crate::{Error, ErrorKind, Result};
 
 /// What is learnt.
@@ -90,8 +90,8 @@ impl Classes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::pack::Status;
-    use crate::train::table::parse_table;
+    use crate::train::data::pack::Status;
+    use crate::train::data::table::parse_table;
 
     fn entries() -> Vec<Entry> {
         let text = "path,label,source,generator,split\nr,0,photo,,train\na,1,swaps,dfdc,train\nb,1,gan,,train\n\

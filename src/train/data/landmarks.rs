@@ -9,9 +9,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::hull::{Landmarks, POINTS};
-use super::pixels::{self, Kernel};
 use crate::picture::Rgb8;
+use crate::train::looks::hull::{Landmarks, POINTS};
+use crate::train::looks::pixels::{self, Kernel};
 use crate::{Error, ErrorKind, Result};
 
 /// The description of the weights, beside the files it names.

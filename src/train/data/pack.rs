@@ -8,12 +8,12 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::write_atomically;
-use super::hull::{Landmarks, Place};
-use super::pixels;
 use super::table::{self, Row};
 use crate::picture::Rgb8;
 use crate::picture::crop::CROP_MARGIN;
+use crate::train::learn::checkpoint::write_atomically;
+use crate::train::looks::hull::{Landmarks, Place};
+use crate::train::looks::pixels;
 use crate::{Error, ErrorKind, Result};
 
 /// The pixels, one crop after the other.
@@ -65,7 +65,7 @@ impl PackInfo {
     ///
     /// # Errors
     /// `Io` when the file cannot be written.
-    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+    pub(in crate::train) fn write(&self, folder: &Path) -> Result<()> {
         let text =
             serde_json::to_vec(self).map_err(|e| Error::caused(ErrorKind::Internal, "a pack's description", e))?;
         write_atomically(&folder.join(INFO_FILE), &text)
@@ -316,7 +316,7 @@ impl Pack {
 ///
 /// # Errors
 /// `Io` when reading fails.
-pub(super) fn read_crop(crops: &mut File, entry: &Entry) -> Result<Rgb8> {
+pub(in crate::train) fn read_crop(crops: &mut File, entry: &Entry) -> Result<Rgb8> {
     let mut data = vec![0; entry.side_px * entry.side_px * 3];
     crops
         .seek(SeekFrom::Start(entry.offset))
@@ -329,7 +329,7 @@ pub(super) fn read_crop(crops: &mut File, entry: &Entry) -> Result<Rgb8> {
 ///
 /// # Errors
 /// `Io` when the file cannot be written.
-pub(super) fn write_manifest(folder: &Path, entries: &[Entry]) -> Result<()> {
+pub(in crate::train) fn write_manifest(folder: &Path, entries: &[Entry]) -> Result<()> {
     let fail = |e: csv::Error| Error::caused(ErrorKind::Io, "cannot write the manifest", e);
     let mut text = csv::Writer::from_writer(Vec::new());
     for entry in entries {

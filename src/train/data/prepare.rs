@@ -12,14 +12,14 @@ use rayon::prelude::*;
 use super::landmarks::LandmarkNet;
 use super::layout::Dataset;
 use super::pack::{self, Blocks, CROPS_FILE, Entry, MANIFEST_FILE, PackInfo, Status, read_manifest};
-use super::pixels::{self, Kernel};
-use super::reconstruct::block_offset;
 use super::table::{Crop, Row, Split};
 use crate::picture::crop;
 use crate::picture::face::{FaceFinder, Finder};
 use crate::picture::quality;
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::Bounds;
+use crate::train::looks::pixels::{self, Kernel};
+use crate::train::reconstruct::block_offset;
 use crate::{Error, ErrorKind, Result};
 
 /// How crops are made.
@@ -119,7 +119,7 @@ fn count(entries: &[Entry]) -> Counts {
 }
 
 /// What is said of a file of a pack that cannot be written.
-pub(super) fn io(path: &Path, error: std::io::Error) -> Error {
+pub(in crate::train) fn io(path: &Path, error: std::io::Error) -> Error {
     Error::caused(ErrorKind::Io, format!("cannot write {}", path.display()), error)
 }
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rand::Rng;
 
-use super::config::SamplingConfig;
 use super::pack::Entry;
-use super::rng::{Stream, TrainRng, at, pick, pick_weighted};
 use super::table::{FAKE, REAL, Split};
+use crate::train::learn::config::SamplingConfig;
+use crate::train::rng::{Stream, TrainRng, at, pick, pick_weighted};
 use crate::{Error, ErrorKind, Result};
 
 /// How the fake of a pair comes about.
@@ -149,7 +149,7 @@ impl Sampler {
 }
 
 /// The path of the picture that a fake of `grnet reconstruct` was made from; nothing for others.
-pub(super) fn rebuilt_from(entry: &Entry) -> Option<&str> {
+pub(in crate::train) fn rebuilt_from(entry: &Entry) -> Option<&str> {
     entry.path.strip_prefix(&entry.source)?.strip_prefix('/')
 }
 
@@ -211,8 +211,8 @@ fn shares(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::pack::Status;
-    use crate::train::table::{Row, parse_table};
+    use crate::train::data::pack::Status;
+    use crate::train::data::table::{Row, parse_table};
 
     fn entries() -> Vec<Entry> {
         let mut text = String::from("path,label,source,generator,group,split\n");

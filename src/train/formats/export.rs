@@ -4,11 +4,11 @@
 use burn::tensor::backend::Backend;
 
 use super::onnx::{ResidualPlace, write_onnx};
-use super::optim::blended;
 use crate::detector::known_picture;
 use crate::model::{ModelFile, ModelMeta, Precision};
 use crate::train::backend::Cpu;
-use crate::train::mte;
+use crate::train::learn::optim::blended;
+use crate::train::nn::mte;
 use crate::train::nn::parameters::write_model;
 use crate::train::nn::{GrNet, input};
 use crate::{Error, ErrorKind, Result};

@@ -1,7 +1,7 @@
 //! A model as an ONNX file (opset 17, f32): normalisations folded into convolutions, any batch size, the guided residual
 //! computed inside the graph or given from outside.
 //!
-//! The graph is written node by node and mirrors [`crate::train::nn`] and [`crate::train::mte::tensor`]; a test runs it in another
+//! The graph is written node by node and mirrors [`crate::train::nn`] and [`crate::train::nn::mte::tensor`]; a test runs it in another
 //! runtime and compares. Calibration depends on the photo's quality, not on tensors, so it stays outside: the whole
 //! metadata of the model is in `metadata_props` under `grnet`.
 
@@ -178,7 +178,7 @@ fn normalise<'g>(image: &Value<'g>) -> Value<'g> {
     image.sub(&channels(IMAGENET_MEAN)).div(&channels(IMAGENET_STD))
 }
 
-/// [`crate::train::mte::tensor::residual`].
+/// [`crate::train::nn::mte::tensor::residual`].
 fn guided_residual<'g>(image: &Value<'g>, config: &GuidedFilterConfig) -> Value<'g> {
     let i = image.add_scalar(-0.5);
     let q = match config.mode {
@@ -197,7 +197,7 @@ fn filter_channels<'g>(i: &Value<'g>, config: &GuidedFilterConfig) -> Value<'g> 
     window(&a).mul(i).add(&window(&b))
 }
 
-/// By LDL^T, for the reason given in [`crate::train::mte::tensor`].
+/// By LDL^T, for the reason given in [`crate::train::nn::mte::tensor`].
 fn filter_colour<'g>(i: &Value<'g>, config: &GuidedFilterConfig) -> Value<'g> {
     let window = |x: &Value<'g>| x.box_mean(config.radius_px);
     let channels = [0, 1, 2].map(|c| {

@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::write_atomically;
 use super::config::TrainConfig;
-use super::degrade::Tier;
-use super::metrics::weighted_auc;
-use super::pack::{Entry, Pack};
 use super::run::{Ending, Event, Inputs, RunFolder, train};
 use super::start::Start;
-use super::table::{FAKE, REAL, Split};
-use super::validate::{draw, score, seen};
 use crate::model::ModelFile;
 use crate::picture::Rgb8;
+use crate::train::data::pack::{Entry, Pack};
+use crate::train::data::table::{FAKE, REAL, Split};
+use crate::train::looks::degrade::Tier;
+use crate::train::measure::metrics::weighted_auc;
+use crate::train::measure::validate::{draw, score, seen};
 use crate::{Error, ErrorKind, Result};
 
 /// What a bench runs, as a TOML file.

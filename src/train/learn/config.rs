@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::augment::AugmentConfig;
-use super::classes::Task;
-use super::degrade::{DegradeConfig, Tier};
-use super::forge::ForgeConfig;
-use super::pack::Entry;
 use crate::infer::architecture::{GrNetConfig, GuidedFilterConfig};
 use crate::picture::crop::CROP_MARGIN;
+use crate::train::data::classes::Task;
+use crate::train::data::pack::Entry;
+use crate::train::looks::augment::AugmentConfig;
+use crate::train::looks::degrade::{DegradeConfig, Tier};
+use crate::train::looks::forge::ForgeConfig;
 use crate::{Error, ErrorKind, Result};
 
 /// A training run. The same configuration, data and seed give the same losses on the CPU, unless `minutes` decides the end.
@@ -347,7 +347,7 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::bench::Bench;
+    use crate::train::learn::bench::Bench;
 
     #[test]
     fn the_defaults_survive_toml() {
@@ -375,11 +375,11 @@ mod tests {
 
     #[test]
     fn the_recipe_and_its_bench_are_readable() {
-        let recipe = include_str!("../../configs/seventh.toml");
+        let recipe = include_str!("../../../configs/seventh.toml");
         let config = TrainConfig::parse(recipe).unwrap();
         let margins = config.augment.zoom.map(|zoom| zoom * config.model.crop_margin);
         assert!(margins[0] < 1.2 && margins[1] > 1.7, "{margins:?}");
-        let runs = Bench::parse(include_str!("../../configs/bench.toml")).unwrap().runs(recipe).unwrap();
+        let runs = Bench::parse(include_str!("../../../configs/bench.toml")).unwrap().runs(recipe).unwrap();
         assert!(runs.len() >= 9 && runs.iter().all(|run| !run.config.sampling.leave_out.is_empty()));
     }
 

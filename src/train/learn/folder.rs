@@ -93,7 +93,7 @@ impl RunFolder {
 }
 
 /// What is said of a file of a run that cannot be read or written.
-pub(super) fn cannot_use(path: &Path, error: std::io::Error) -> Error {
+pub(in crate::train) fn cannot_use(path: &Path, error: std::io::Error) -> Error {
     Error::caused(ErrorKind::Io, format!("cannot use {}", path.display()), error)
 }
 

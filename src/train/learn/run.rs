@@ -13,28 +13,28 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor, TensorData};
 use serde::Serialize;
 
-use super::batch::{Batch, BatchMaker, Loader};
 use super::checkpoint::{self, Learner, State, write_atomically};
-use super::classes::Classes;
 use super::config::{Compute, TrainConfig};
-use super::curves;
-use super::export::finish_model;
 pub use super::folder::RunFolder;
 use super::folder::cannot_use;
 use super::optim::{Adam, freeze_stages, move_average};
-use super::pack::{MANIFEST_FILE, Pack};
-use super::sampler::Sampler;
 use super::start::Start;
-use super::system::started;
-use super::validate::{Validation, ValidationSet};
 use crate::infer::architecture::GuidedFilterConfig;
 use crate::model::{ModelFile, ModelMeta, Precision, sha256_hex};
 use crate::picture::Rgb8;
 use crate::train::backend::learning_trunk;
-use crate::train::mte;
+use crate::train::compare::system::started;
+use crate::train::data::batch::{Batch, BatchMaker, Loader};
+use crate::train::data::classes::Classes;
+use crate::train::data::pack::{MANIFEST_FILE, Pack};
+use crate::train::data::sampler::Sampler;
+use crate::train::formats::export::finish_model;
+use crate::train::measure::curves;
+use crate::train::measure::validate::{Validation, ValidationSet};
 use crate::train::nn::GrNet;
 use crate::train::nn::afm::stream_weights;
 use crate::train::nn::input;
+use crate::train::nn::mte;
 use crate::train::nn::parameters::load_trunk;
 use crate::train::nn::recipe::Scheme;
 use crate::train::nn::resnet::ResNet18;
@@ -504,7 +504,11 @@ fn write_line(log: &mut fs::File, line: &Line) -> Result<()> {
 }
 
 /// What the two streams read of crops: the normalised picture and the guided residual, each `[n, 3, h, w]`.
-pub(super) fn inputs<B: Backend>(crops: &[Rgb8], filter: &GuidedFilterConfig, device: &B::Device) -> [Tensor<B, 4>; 2] {
+pub(in crate::train) fn inputs<B: Backend>(
+    crops: &[Rgb8],
+    filter: &GuidedFilterConfig,
+    device: &B::Device,
+) -> [Tensor<B, 4>; 2] {
     let unit = input::batch_unit::<B>(crops, device);
     let residual = mte::tensor::residual(unit.clone(), filter);
     [input::normalise(unit), residual]
@@ -550,7 +554,7 @@ fn measure_gain<B: AutodiffBackend>(maker: &BatchMaker, config: &TrainConfig, de
 }
 
 /// Targets `[n, classes]` of class labels, smoothed.
-pub(super) fn targets<B: AutodiffBackend>(
+pub(in crate::train) fn targets<B: AutodiffBackend>(
     labels: &[i32],
     classes: usize,
     smoothing: f64,

@@ -1,7 +1,7 @@
 //! The weights that a run starts from, told apart by what a file holds.
 
-use super::torch;
 use crate::model::{ModelFile, Tensors};
+use crate::train::formats::torch;
 use crate::{Error, ErrorKind, Result};
 
 /// Weights that a run starts from.

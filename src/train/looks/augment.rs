@@ -5,9 +5,9 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::pixels;
-use super::rng::{TrainRng, between, chance};
 use crate::Result;
 use crate::picture::Rgb8;
+use crate::train::rng::{TrainRng, between, chance};
 
 /// How often and how strongly crops are moved. Shares are probabilities 0..1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::disguise::{self, Disguise};
 use super::pixels::{self, Colour, Kernel, SMOOTH_KERNELS};
-use super::rng::{self, TrainRng, between, between_log, chance, pick};
 pub use crate::picture::encode_jpeg;
 use crate::picture::{self, Limits, Rgb8};
+use crate::train::rng::{self, TrainRng, between, between_log, chance, pick};
 use crate::{Error, ErrorKind, Result};
 
 /// How often and how strongly pictures are degraded in training. Shares are probabilities 0..1.

@@ -26,7 +26,7 @@ pub fn as_fine(made: &Rgb8, original: &Rgb8, strength: f32) -> Result<Rgb8> {
 ///
 /// # Errors
 /// As [`as_fine`].
-pub(super) fn planes_as_fine(made: &mut [Plane; 3], original: &Rgb8, strength: f32) -> Result<Rgb8> {
+pub(in crate::train) fn planes_as_fine(made: &mut [Plane; 3], original: &Rgb8, strength: f32) -> Result<Rgb8> {
     *made = opponent(made);
     for (made, original) in made.iter_mut().zip(&opponent(&pixels::planes(original))) {
         let wanted = bands(original).1.map(|band| strength.powi(2) * energy(&band));

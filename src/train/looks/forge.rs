@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::detail::planes_as_fine;
 use super::hull::{Outline, Place};
 use super::pixels::{self, Colour, Kernel, Plane, SMOOTH_KERNELS, reflect};
-use super::rng::{TrainRng, between, between_log, chance, normal, pick};
 use crate::Result;
 use crate::picture::{Limits, Rgb8, decode, encode_jpeg};
+use crate::train::rng::{TrainRng, between, between_log, chance, normal, pick};
 
 /// How fakes are made from real pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -395,9 +395,9 @@ fn convolved(plane: &Plane, kernel: &[f32]) -> Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::detail::ratio;
-    use crate::train::hull::tests::schematic;
-    use crate::train::ring::tests::textured;
+    use crate::train::looks::detail::ratio;
+    use crate::train::looks::hull::tests::schematic;
+    use crate::train::looks::ring::tests::textured;
     use crate::train::rng::{Stream, at};
 
     fn picture(side: usize) -> Rgb8 {

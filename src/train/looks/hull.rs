@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::rng::{TrainRng, between, chance, pick};
 use crate::picture::crop::CROP_MARGIN;
+use crate::train::rng::{TrainRng, between, chance, pick};
 use crate::{Error, ErrorKind, Result};
 
 /// Points of a face.

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use super::metrics::{Scored, auc};
 use crate::picture::Rgb8;
+use crate::train::measure::metrics::{Scored, auc};
 
 /// Width of the ring as a share of the shorter side.
 const WIDTH: f64 = 0.08;
@@ -294,11 +294,11 @@ pub(crate) mod tests {
     use rayon::prelude::*;
 
     use super::*;
-    use crate::train::detail::as_fine;
-    use crate::train::forge::{Blended, ForgeConfig, coarse_face, self_blend, up_sampling_traces};
-    use crate::train::hull::Place;
-    use crate::train::hull::tests::schematic;
-    use crate::train::pixels::{self, Kernel, Plane};
+    use crate::train::looks::detail::as_fine;
+    use crate::train::looks::forge::{Blended, ForgeConfig, coarse_face, self_blend, up_sampling_traces};
+    use crate::train::looks::hull::Place;
+    use crate::train::looks::hull::tests::schematic;
+    use crate::train::looks::pixels::{self, Kernel, Plane};
     use crate::train::rng::{Stream, at, between, normal};
 
     /// A picture like no other, but of one family: soft coloured shapes, texture of a drawn strength, grain.

@@ -9,11 +9,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::calibrate::FACE_PX;
-use super::degrade::{Step, Tier, encode_jpeg, encode_webp};
 use super::examined::Examined;
 use super::metrics::{self, Confusion, Scored};
-use super::rng::{Stream, at, chance};
-use super::table::{Crop, FAKE, REAL, Row, UNKNOWN};
 use crate::detector::{self, Detector, PrepareConfig, Prepared};
 use crate::model::Thresholds;
 use crate::model::familiarity::Gate;
@@ -21,6 +18,9 @@ use crate::picture::face::Finder;
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::evidence;
 use crate::report::{Band, Face, ModelInfo, Quality, Reason};
+use crate::train::data::table::{Crop, FAKE, REAL, Row, UNKNOWN};
+use crate::train::looks::degrade::{Step, Tier, encode_jpeg, encode_webp};
+use crate::train::rng::{Stream, at, chance};
 use crate::{Error, ErrorKind, Result};
 
 /// Value of [`Evaluation::schema`].
@@ -623,8 +623,8 @@ impl Evaluation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::card;
-    use crate::train::table::parse_table;
+    use crate::train::data::table::parse_table;
+    use crate::train::measure::card;
 
     fn rows() -> Vec<Row> {
         let table = "path,label,source,generator,group,split,set\n\
@@ -749,7 +749,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("grnet-eval-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         // A part of it is there, which is told of the file itself; there is no whole picture to be made smaller.
-        let photo = include_bytes!("../../tests/pictures/astronaut.jpg");
+        let photo = include_bytes!("../../../tests/pictures/astronaut.jpg");
         fs::write(folder.join("a1"), &photo[..photo.len() / 2]).unwrap();
         let config = PrepareConfig { whole: true, ..PrepareConfig::new(64, 1.3) };
         let prepare = |tier| prepare_row(&folder, &rows()[0], 0, tier, &mut Finder::new().unwrap(), &config);

@@ -1,12 +1,12 @@
 //! What `grnet eval` examines: a model of grnet as `detect` runs it, or the file of a system of the comparison behind the
 //! same decoding, face finding and cropping.
 
-use super::system::{Competitor, SystemMeta, class_probabilities};
 use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, band_of, summarise};
 use crate::model::{ModelFile, ModelMeta, Thresholds, sha256_hex};
 use crate::picture::crop::CROP_MARGIN;
 use crate::report::{ModelInfo, Report};
 use crate::train::backend::Cpu;
+use crate::train::compare::system::{Competitor, SystemMeta, class_probabilities};
 use crate::{Error, ErrorKind, Result};
 
 /// Faces that go through a compared system together.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::eval::Judged;
-use super::table::{FAKE, REAL, Row};
 use crate::report::Band;
+use crate::train::data::table::{FAKE, REAL, Row};
 use crate::{Error, ErrorKind, Result};
 
 /// One line: a picture in one degradation.
@@ -99,8 +99,8 @@ pub fn text(lines: &[Line]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::degrade::Tier;
-    use crate::train::table::parse_table;
+    use crate::train::data::table::parse_table;
+    use crate::train::looks::degrade::Tier;
 
     fn judged(bands: &[Band]) -> Vec<Judged> {
         let one = |(row, band): (usize, &Band)| Judged {

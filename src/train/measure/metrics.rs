@@ -4,7 +4,7 @@
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::rng::TrainRng;
+use crate::train::rng::TrainRng;
 
 /// A score and whether the picture is a fake.
 pub type Scored = (f32, bool);

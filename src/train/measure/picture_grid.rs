@@ -4,16 +4,16 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
-use super::compare::Kept;
-use super::degrade::{Plan, Step};
-use super::guided::{centred, guided};
-use super::system::Competitor;
 use crate::infer::architecture::GuidedFilterConfig;
 use crate::picture::Rgb8;
 use crate::picture::crop;
 use crate::train::backend::Cpu;
-use crate::train::mte;
+use crate::train::compare::Kept;
+use crate::train::compare::system::Competitor;
+use crate::train::looks::degrade::{Plan, Step};
+use crate::train::nn::guided::{centred, guided};
 use crate::train::nn::input;
+use crate::train::nn::mte;
 use crate::train::nn::residuals::highpass::{HighPass, Kernel};
 use crate::train::nn::residuals::srm::Srm;
 use crate::{Error, ErrorKind, Result};
@@ -135,7 +135,7 @@ impl Look {
 }
 
 /// Values on 0..1 as a picture, clipped: `[1, 3, h, w]`.
-pub(super) fn shown<B: Backend>(unit: Tensor<B, 4>) -> Result<Rgb8> {
+pub(in crate::train) fn shown<B: Backend>(unit: Tensor<B, 4>) -> Result<Rgb8> {
     let [_, _, height, width] = unit.dims();
     let values = unit.mul_scalar(255.0).permute([0, 2, 3, 1]).into_data().convert::<f32>();
     Rgb8::new(height, width, values.iter::<f32>().map(|value| value.round().clamp(0.0, 255.0) as u8).collect())

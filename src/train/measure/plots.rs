@@ -5,10 +5,10 @@ use std::path::Path;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::checkpoint::write_atomically;
 use super::eval::{BINS, Judged};
 use super::metrics::{self, Scored};
-use super::table::{FAKE, Row, UNKNOWN};
+use crate::train::data::table::{FAKE, Row, UNKNOWN};
+use crate::train::learn::checkpoint::write_atomically;
 use crate::{Error, ErrorKind, Result};
 
 /// Points of the unit square.

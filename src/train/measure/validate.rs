@@ -9,17 +9,17 @@ use burn::tensor::backend::Backend;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::config::TrainConfig;
-use super::degrade::Tier;
 use super::metrics::weighted_auc;
-use super::pack::{Entry, Pack};
-use super::rng::{Stream, at};
-use super::run::inputs;
-use super::table::{FAKE, REAL, Split};
 use crate::infer::architecture::{GrNetConfig, GuidedFilterConfig};
 use crate::picture::Rgb8;
 use crate::picture::crop;
+use crate::train::data::pack::{Entry, Pack};
+use crate::train::data::table::{FAKE, REAL, Split};
+use crate::train::learn::config::TrainConfig;
+use crate::train::learn::run::inputs;
+use crate::train::looks::degrade::Tier;
 use crate::train::nn::GrNet;
+use crate::train::rng::{Stream, at};
 use crate::{Error, ErrorKind, Result};
 
 /// Pictures that go through the network together.
@@ -233,9 +233,9 @@ pub fn seen(pack: &Pack, index: usize, tier: Tier, config: &TrainConfig) -> Resu
 /// crop. What alternates goes by `index`.
 ///
 /// # Errors
-/// As [`super::degrade::Plan::apply`].
+/// As [`crate::train::looks::degrade::Plan::apply`].
 pub fn degraded_crop(crop: &Rgb8, entry: &Entry, tier: Tier, index: usize) -> Result<Rgb8> {
-    use super::degrade::Step;
+    use crate::train::looks::degrade::Step;
     let mut plan = tier.plan(index % 2 == 1);
     for step in &mut plan.steps {
         if let Step::Shrink { side_px, .. } = step {
@@ -248,7 +248,7 @@ pub fn degraded_crop(crop: &Rgb8, entry: &Entry, tier: Tier, index: usize) -> Re
 }
 
 /// A fixed draw of at most `count`, the same for every run.
-pub(super) fn draw(mut members: Vec<usize>, count: usize) -> Vec<usize> {
+pub(in crate::train) fn draw(mut members: Vec<usize>, count: usize) -> Vec<usize> {
     use rand::seq::SliceRandom;
     let rng = &mut at(0, Stream::Validation, 0, members.len() as u64);
     members.shuffle(rng);

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
-use super::system::{Competitor, Network};
+use crate::train::compare::system::{Competitor, Network};
 use crate::train::nn::baselines::amtennet::STAGES;
 use crate::{Error, ErrorKind, Result};
 
@@ -86,8 +86,8 @@ mod tests {
     use super::*;
     use crate::detector::known_picture;
     use crate::train::backend::Cpu;
+    use crate::train::compare::system::{Front, System};
     use crate::train::nn::input;
-    use crate::train::system::{Front, System};
 
     type Learning = Autodiff<Cpu>;
 

@@ -1,5 +1,5 @@
 //! Residual front ends (Table II): what a picture is turned into before a network looks for traces in it. The guided
-//! residual (MTE) is no part of this list, as it is computed before any network: see [`crate::train::mte`] and [`Given`].
+//! residual (MTE) is no part of this list, as it is computed before any network: see [`crate::train::nn::mte`] and [`Given`].
 //!
 //! Fixed filters are correlations with stride 1 and zero padding 2 on 0..255, their weights frozen.
 

@@ -7,9 +7,9 @@ use rand::Rng;
 
 use crate::Result;
 use crate::picture::{Limits, Rgb8, decode, encode_jpeg};
-use crate::train::forge;
-use crate::train::pack::Entry;
-use crate::train::pixels::{self, Plane, reflect};
+use crate::train::data::pack::Entry;
+use crate::train::looks::forge;
+use crate::train::looks::pixels::{self, Plane, reflect};
 use crate::train::rng::{TrainRng, between, chance};
 
 /// How often reconstructions are brought nearer to their originals. Shares are probabilities 0..1.
@@ -126,10 +126,10 @@ pub fn block_offset(first: [i64; 2]) -> [u8; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::pack::{Blocks, Status};
-    use crate::train::ring::tests::textured;
+    use crate::train::data::pack::{Blocks, Status};
+    use crate::train::data::table::parse_table;
+    use crate::train::looks::ring::tests::textured;
     use crate::train::rng::{Stream, at};
-    use crate::train::table::parse_table;
 
     fn entry() -> Entry {
         let rows = parse_table("path,label,source\na.jpg,0,s\n".as_bytes(), "table").unwrap();

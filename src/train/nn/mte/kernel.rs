@@ -9,7 +9,7 @@ use cubecl::{CompilationError, Compiler, CubeTask};
 use crate::infer::architecture::{GuideMode, GuidedFilterConfig};
 
 /// The WGSL source, for the test that reflects it.
-pub const SOURCE: &str = include_str!("../../../shaders/guided_filter.wgsl");
+pub const SOURCE: &str = include_str!("../../../../shaders/guided_filter.wgsl");
 
 /// Invocations a workgroup; the shader's `WORKGROUP`.
 const WORKGROUP: u32 = 64;

@@ -1,0 +1,12 @@
+//! How good a model is: evaluation, validation, calibration, and what shows it.
+
+pub mod calibrate;
+pub mod card;
+pub mod curves;
+pub mod eval;
+pub mod examined;
+pub mod ledger;
+pub mod metrics;
+pub mod picture_grid;
+pub mod plots;
+pub mod validate;
