@@ -119,6 +119,20 @@ fn a_large_face_is_the_same_as_its_reduced_photo() {
 }
 
 #[test]
+fn faces_above_and_below_the_side_that_is_copied_look_alike() {
+    let photo = resize(&picture(50, 60), 5000, 5200).expect("larger");
+    let [copied, reduced] = [4095.0, 4097.0].map(|side| {
+        let bounds = square(600.0 - side / 2.0 + 2000.0, 2500.0 - side / 2.0, side);
+        (crop_square(&photo, &bounds, 1.0), crop_resized(&photo, &bounds, 1.0, 160).expect("a crop"))
+    });
+    for (copied, reduced) in [(copied.0, reduced.0), (copied.1, reduced.1)] {
+        assert_eq!((copied.height, copied.width), (reduced.height, reduced.width));
+        let worst = copied.data.iter().zip(&reduced.data).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst <= Some(4), "{worst:?}");
+    }
+}
+
+#[test]
 fn the_whole_square_lies_where_its_bounds_say() {
     for (height, width, left, top) in [(11, 8, 0.0, 1.0), (8, 11, 1.0, 0.0), (12, 8, 0.0, 2.0), (9, 9, 0.0, 0.0)] {
         let photo = picture(height, width);

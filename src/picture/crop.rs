@@ -16,6 +16,9 @@ pub const MIN_FACE_PX: u32 = 64;
 /// Longest side of a crop: larger squares are brought down to it, so that a huge face box cannot ask for more memory
 /// than this takes. Several times the network's input.
 const MAX_CROP_PX: usize = 1024;
+/// Squares up to this side are copied out of the photo as they are and resized in one step; of larger ones the whole photo
+/// is brought down first, because a box may reach far over the border and a copy of all that would not fit.
+const MAX_COPY_PX: f64 = 4096.0;
 
 /// Cuts the square of `margin` x the longer side of `bounds`, round the box's centre. What lies outside the photo is
 /// mirrored at its border without repeating the border pixel (`dcb|abcd|cba` has a and d once), as often as needed, so
@@ -26,6 +29,11 @@ pub fn crop_square(photo: &Rgb8, bounds: &Bounds, margin: f32) -> Rgb8 {
     let Some((centre_y, centre_x, side)) = square(bounds, margin) else { return whole_square(photo) };
     if side.round() <= MAX_CROP_PX as f64 {
         return cut(photo, centre_y, centre_x, side);
+    }
+    if side <= MAX_COPY_PX
+        && let Ok(square) = window(photo, [centre_y, centre_x], side, MAX_CROP_PX)
+    {
+        return square;
     }
     let scale = MAX_CROP_PX as f64 / side;
     let shrink = |length: usize| ((length as f64 * scale).round() as usize).max(1);
@@ -63,10 +71,14 @@ pub fn whole_bounds(photo: &Rgb8) -> Bounds {
 /// # Errors
 /// `BadImage` when `side_px` is 0.
 pub fn crop_resized(photo: &Rgb8, bounds: &Bounds, margin: f32, side_px: usize) -> Result<Rgb8> {
-    let Some((centre_y, centre_x, side)) = square(bounds, margin).filter(|(_, _, side)| *side <= MAX_CROP_PX as f64)
-    else {
+    let Some((centre_y, centre_x, side)) = square(bounds, margin).filter(|(_, _, side)| *side <= MAX_COPY_PX) else {
         return resize(&crop_square(photo, bounds, margin), side_px, side_px);
     };
+    window(photo, [centre_y, centre_x], side, side_px)
+}
+
+/// The square of `side` round a point (y, x), neither of them on whole pixels, brought to `side_px`.
+fn window(photo: &Rgb8, [centre_y, centre_x]: [f64; 2], side: f64, side_px: usize) -> Result<Rgb8> {
     let (top, left) = (centre_y - side / 2.0, centre_x - side / 2.0);
     // What the filter reaches beyond the square belongs to it as well.
     let reach = (2.0 * side / side_px.max(1) as f64).max(2.0).ceil();

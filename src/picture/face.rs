@@ -3,6 +3,8 @@
 
 mod network;
 
+use std::borrow::Cow;
+
 use crate::error::Result;
 use crate::picture::Rgb8;
 use crate::picture::crop;
@@ -271,41 +273,65 @@ fn levelled(source: &Searched, pose: &Pose) -> Rgb8 {
     let [cos, sin] = pose.right;
     let fold = (step * source.scale[0]).ceil().clamp(1.0, 8.0) as usize;
     let mut data = Vec::with_capacity(LEVEL_PX * LEVEL_PX * 3);
-    let offset =
-        |index: usize, part: usize| (index as f64 + (part as f64 + 0.5) / fold as f64 - LEVEL_PX as f64 / 2.0) * step;
-    for row in 0..LEVEL_PX {
-        for column in 0..LEVEL_PX {
+    // How far every place of the grid lies from the middle of the face, in pixels of the photo.
+    let offsets: Vec<f64> = (0..LEVEL_PX * fold)
+        .map(|at| ((at / fold) as f64 + ((at % fold) as f64 + 0.5) / fold as f64 - LEVEL_PX as f64 / 2.0) * step)
+        .collect();
+    let columns: Vec<[f64; 2]> =
+        offsets.iter().map(|across| [pose.centre[0] + across * cos, pose.centre[1] + across * sin]).collect();
+    let count = (fold * fold) as f64;
+    for rows in offsets.chunks_exact(fold) {
+        for columns in columns.chunks_exact(fold) {
             let mut sum = [0.0; 3];
-            for part in 0..fold * fold {
-                let (across, down) = (offset(column, part % fold), offset(row, part / fold));
-                let x = (pose.centre[0] + across * cos - down * sin) * source.scale[0] - 0.5;
-                let y = (pose.centre[1] + across * sin + down * cos) * source.scale[1] - 0.5;
-                sum.iter_mut().zip(between(&source.picture, y, x)).for_each(|(sum, value)| *sum += value);
+            for down in rows {
+                for column in columns {
+                    let x = (column[0] - down * sin) * source.scale[0] - 0.5;
+                    let y = (column[1] + down * cos) * source.scale[1] - 0.5;
+                    sum.iter_mut().zip(between(&source.picture, y, x)).for_each(|(sum, value)| *sum += value);
+                }
             }
-            data.extend(sum.map(|sum| (sum / (fold * fold) as f64 + 0.5) as u8));
+            data.extend(sum.map(|sum| (sum / count + 0.5) as u8));
         }
     }
     Rgb8 { height: LEVEL_PX, width: LEVEL_PX, data }
 }
 
 /// The picture between four pixels; grey outside.
+#[inline]
 fn between(picture: &Rgb8, y: f64, x: f64) -> [f64; 3] {
-    let (top, left) = (y.floor(), x.floor());
-    let (down, right) = (y - top, x - left);
+    let (top, left) = (floor(y), floor(x));
+    let (down, right) = (y - top as f64, x - left as f64);
+    let weights = [(1.0 - down) * (1.0 - right), (1.0 - down) * right, down * (1.0 - right), down * right];
+    let next = |at: i64| at.saturating_add(1);
+    let inside = top >= 0 && left >= 0 && next(top) < picture.height as i64 && next(left) < picture.width as i64;
+    let pixels: [[f64; 3]; 4] = if inside {
+        let upper = (top as usize * picture.width + left as usize) * 3;
+        let pair = |at: usize| {
+            let bytes: &[u8; 6] = picture.data[at..].first_chunk().expect("both pixels lie inside");
+            bytes.map(f64::from)
+        };
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (pair(upper), pair(upper + picture.width * 3));
+        [[a, b, c], [d, e, f], [g, h, i], [j, k, l]]
+    } else {
+        [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(dy, dx)| {
+            let (y, x) = (top.saturating_add(dy), left.saturating_add(dx));
+            let inside = y >= 0 && x >= 0 && y < picture.height as i64 && x < picture.width as i64;
+            if inside { picture.pixel(y as usize, x as usize).map(f64::from) } else { [network::GREY.into(); 3] }
+        })
+    };
     let mut sum = [0.0; 3];
-    for (dy, dx, weight) in [
-        (0.0, 0.0, (1.0 - down) * (1.0 - right)),
-        (0.0, 1.0, (1.0 - down) * right),
-        (1.0, 0.0, down * (1.0 - right)),
-        (1.0, 1.0, down * right),
-    ] {
-        let (y, x) = (top + dy, left + dx);
-        let inside = y >= 0.0 && x >= 0.0 && y < picture.height as f64 && x < picture.width as f64;
-        let pixel =
-            if inside { picture.pixel(y as usize, x as usize).map(f64::from) } else { [network::GREY.into(); 3] };
+    for (weight, pixel) in weights.iter().zip(&pixels) {
         sum.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += weight * value);
     }
     sum
+}
+
+/// `f64::floor`, which is a call where the processor is not known to have an instruction for it. What is too large becomes
+/// the largest that fits.
+#[inline]
+fn floor(value: f64) -> i64 {
+    let whole = value as i64;
+    if whole as f64 > value { whole.saturating_sub(1) } else { whole }
 }
 
 /// The picture turned by a quarter, counterclockwise.
@@ -321,9 +347,9 @@ fn turned_back(picture: &Rgb8) -> Rgb8 {
 }
 
 /// The picture with a grey border.
-fn bordered(picture: &Rgb8, border_px: usize) -> Rgb8 {
+fn bordered(picture: &Rgb8, border_px: usize) -> Cow<'_, Rgb8> {
     if border_px == 0 {
-        return picture.clone();
+        return Cow::Borrowed(picture);
     }
     let (height, width) = (picture.height + 2 * border_px, picture.width + 2 * border_px);
     let mut data = vec![network::GREY as u8; height * width * 3];
@@ -331,7 +357,7 @@ fn bordered(picture: &Rgb8, border_px: usize) -> Rgb8 {
     for (target, source) in inner.zip(picture.data.chunks_exact(picture.width * 3)) {
         target[border_px * 3..][..source.len()].copy_from_slice(source);
     }
-    Rgb8 { height, width, data }
+    Cow::Owned(Rgb8 { height, width, data })
 }
 
 fn sigmoid(value: f64) -> f64 {
@@ -517,6 +543,58 @@ mod tests {
         assert_eq!(turned.data.iter().step_by(3).copied().collect::<Vec<_>>(), [2, 5, 1, 4, 0, 3]);
         let whole = (0..4).fold(picture.clone(), |picture, _| turned_back(&picture));
         assert!(whole == picture, "four quarters are a whole turn");
+    }
+
+    /// [`levelled`] as it is defined, place by place.
+    fn slow_levelled(source: &Searched, pose: &Pose) -> Rgb8 {
+        let step = pose.size[0] / LEVEL_FACE_PX;
+        let [cos, sin] = pose.right;
+        let fold = (step * source.scale[0]).ceil().clamp(1.0, 8.0) as usize;
+        let pixel = |y: i64, x: i64| {
+            let inside =
+                (0..source.picture.height as i64).contains(&y) && (0..source.picture.width as i64).contains(&x);
+            if inside { source.picture.pixel(y as usize, x as usize).map(f64::from) } else { [network::GREY.into(); 3] }
+        };
+        let mut data = Vec::new();
+        for at in 0..LEVEL_PX * LEVEL_PX {
+            let mut sum = [0.0; 3];
+            for part in 0..fold * fold {
+                let offset = |index: usize, part: usize| {
+                    (index as f64 + (part as f64 + 0.5) / fold as f64 - LEVEL_PX as f64 / 2.0) * step
+                };
+                let (across, down) = (offset(at % LEVEL_PX, part % fold), offset(at / LEVEL_PX, part / fold));
+                let x = (pose.centre[0] + across * cos - down * sin) * source.scale[0] - 0.5;
+                let y = (pose.centre[1] + across * sin + down * cos) * source.scale[1] - 0.5;
+                let (top, left) = (y.floor(), x.floor());
+                let (lower, right) = (y - top, x - left);
+                let near = |dy: i64, dx: i64| pixel(top as i64 + dy, left as i64 + dx);
+                for channel in 0..3 {
+                    let mut value = (1.0 - lower) * (1.0 - right) * near(0, 0)[channel];
+                    value += (1.0 - lower) * right * near(0, 1)[channel];
+                    value += lower * (1.0 - right) * near(1, 0)[channel];
+                    value += lower * right * near(1, 1)[channel];
+                    sum[channel] += value;
+                }
+            }
+            data.extend(sum.map(|sum| (sum / (fold * fold) as f64 + 0.5) as u8));
+        }
+        Rgb8 { height: LEVEL_PX, width: LEVEL_PX, data }
+    }
+
+    #[test]
+    fn a_face_is_levelled_as_plain_loops_level_it() {
+        let data = (0..90 * 120 * 3).map(|at: usize| (at * at % 251) as u8).collect();
+        let source = Searched { picture: Rgb8 { height: 90, width: 120, data }, scale: [0.7, 0.71] };
+        for (degrees, centre, width) in
+            [(0.0, [80.0, 60.0], 40.0), (33.0, [70.3, 55.1], 170.0), (200.0, [5.0, 120.0], 90.0)]
+        {
+            let (sin, cos) = f64::to_radians(degrees).sin_cos();
+            let size = [width, width * USUAL_HEIGHT];
+            let pose = Pose { score: 0.9, centre, size, right: [cos, sin], points: [[0.0; 2]; 5] };
+            assert!(levelled(&source, &pose) == slow_levelled(&source, &pose), "{degrees} degrees");
+            let moved = Pose { centre: [centre[0] + 0.1, centre[1]], ..pose };
+            assert!(levelled(&source, &moved) != slow_levelled(&source, &pose), "a tenth of a pixel is seen");
+        }
     }
 
     #[test]

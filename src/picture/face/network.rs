@@ -23,8 +23,9 @@ pub(super) const CELL: usize = 16;
 
 /// Channels that one pass of the inner loop computes; every layer has a multiple of it.
 const LANES: usize = 16;
-/// Pixels that one pass of the inner loop computes.
+/// Pixels that one pass of the inner loop computes: as many as there are registers for.
 const PIXELS: usize = 4;
+const PIXELS_OF_32_REGISTERS: usize = 8;
 /// Channels after the first convolutions, and after all others.
 const NARROW: usize = 16;
 const WIDE: usize = 64;
@@ -168,7 +169,7 @@ impl Mix {
 
     /// `out[x, :] = bias + sum over taps of input[x, tap] * weights[tap, :]`.
     #[inline(always)]
-    fn row(&self, input: &[f32], out: &mut [f32]) {
+    fn row<const PIXELS: usize>(&self, input: &[f32], out: &mut [f32]) {
         let channels = self.channels_out();
         let width = out.len() / channels;
         for (block, weights) in self.weights.chunks_exact(self.taps * LANES).enumerate() {

@@ -1,7 +1,7 @@
 //! Which instructions the two inner loops are compiled for, and the choice between them at run time.
 #![allow(unsafe_code, reason = "functions compiled for instructions that not every processor has")]
 
-use super::{Mix, Unit};
+use super::{Mix, PIXELS, PIXELS_OF_32_REGISTERS, Unit};
 
 /// Instructions that this processor has. The same operations in the same order whichever they are: only how many of them
 /// run at once differs, and never the result.
@@ -41,7 +41,7 @@ impl Vectors {
 
     pub(super) fn mix(self, mix: &Mix, input: &[f32], out: &mut [f32]) {
         match self.0 {
-            Set::Plain => mix.row(input, out),
+            Set::Plain => mix.row::<PIXELS>(input, out),
             // SAFETY: `all` alone makes these values, and only where the processor has the instructions.
             #[cfg(target_arch = "x86_64")]
             Set::Avx2 => unsafe { mix_avx2(mix, input, out) },
@@ -67,13 +67,13 @@ impl Vectors {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn mix_avx2(mix: &Mix, input: &[f32], out: &mut [f32]) {
-    mix.row(input, out);
+    mix.row::<PIXELS>(input, out);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn mix_avx512(mix: &Mix, input: &[f32], out: &mut [f32]) {
-    mix.row(input, out);
+    mix.row::<PIXELS_OF_32_REGISTERS>(input, out);
 }
 
 #[cfg(target_arch = "x86_64")]
