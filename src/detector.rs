@@ -247,7 +247,7 @@ impl Detector {
     /// As [`Detector::open`].
     pub async fn of(choice: DeviceChoice, file: ModelFile) -> Result<Self> {
         let (network, meta, id) = file.into_network()?;
-        let Opened { engine, check, why_not_gpu } = self_check::open(&network, choice, known(&meta)).await?;
+        let Opened { engine, check, why_not_gpu } = self_check::open(network, choice, known(&meta)).await?;
         Ok(Detector { engine, meta, id, checked: Some(check), why_not_gpu })
     }
 
@@ -257,7 +257,7 @@ impl Detector {
     /// `BadWeights` when the file is not a valid model.
     pub fn on_cpu(model: &[u8]) -> Result<Self> {
         let (network, meta, id) = ModelFile::parse(model)?.into_network()?;
-        Ok(Detector { engine: Engine::cpu(&network), meta, id, checked: None, why_not_gpu: None })
+        Ok(Detector { engine: Engine::cpu(network), meta, id, checked: None, why_not_gpu: None })
     }
 
     /// What [`prepare`] needs to know of this model.

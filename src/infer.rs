@@ -83,7 +83,7 @@ pub enum Engine {
 
 impl Engine {
     /// On the processor, with the best kernels that it has.
-    pub fn cpu(network: &Network) -> Engine {
+    pub fn cpu(network: Network) -> Engine {
         Engine::Cpu(Box::new(cpu::Engine::new(network)))
     }
 

@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, SelfCheck, prepare};
 use crate::error::{Error, ErrorKind};
-use crate::model::{ModelFile, ModelMeta, Thresholds};
+use crate::model::{ModelFile, ModelMeta, Thresholds, sha256_hex};
 use crate::picture::Rgb8;
 use crate::picture::face::Finder;
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
@@ -25,11 +25,12 @@ pub struct Engine {
 #[wasm_bindgen]
 impl Engine {
     /// Loads a model file onto the GPU (`device` "gpu": the CPU where that fails) or the CPU ("cpu"), and checks that it
-    /// computes rightly.
+    /// computes rightly. `digest` is the file's SHA-256 where the browser has computed it, ten times faster than code that is
+    /// compiled in haste; otherwise it is computed here.
     ///
     /// # Errors
     /// `{code, message}`: `bad_weights`, `bad_usage` for another device, `internal` for a CPU that computes wrongly.
-    pub async fn load(model: Vec<u8>, device: String) -> Result<Engine, JsValue> {
+    pub async fn load(model: Vec<u8>, device: String, digest: Option<String>) -> Result<Engine, JsValue> {
         console_error_panic_hook::set_once();
         let choice = match device.as_str() {
             "cpu" => DeviceChoice::Cpu,
@@ -39,7 +40,8 @@ impl Engine {
                 return Err(js_error(Error::new(ErrorKind::BadUsage, message)));
             }
         };
-        let file = ModelFile::parse(&model).map_err(js_error)?;
+        let id = digest.unwrap_or_else(|| sha256_hex(&model));
+        let file = ModelFile::parse_as(&model, id).map_err(js_error)?;
         drop(model);
         let detector = Detector::of(choice, file).await.map_err(js_error)?;
         let finder = Finder::new().map_err(js_error)?;

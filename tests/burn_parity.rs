@@ -45,7 +45,7 @@ fn by_burn(file: &ModelFile, crops: &[Rgb8]) -> [Vec<f32>; 5] {
 }
 
 fn by_engine(file: &ModelFile, crops: &[Rgb8]) -> [Vec<f32>; 5] {
-    let engine = Engine::cpu(&file.network().expect("a network"));
+    let engine = Engine::cpu(file.network().expect("a network"));
     let (height, width) = (crops[0].height, crops[0].width);
     let units = Units { n: crops.len(), height, width, values: planes(crops) };
     let outputs = wait(engine.run(&units)).expect("outputs");

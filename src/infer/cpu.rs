@@ -43,41 +43,19 @@ pub struct Engine {
 
 impl Engine {
     /// With the best kernels that this processor has.
-    pub fn new(network: &Network) -> Engine {
+    pub fn new(network: Network) -> Engine {
         Engine::with_kernels(network, Kernels::best())
     }
 
-    /// With given kernels, for tests.
-    pub fn with_kernels(network: &Network, kernels: Kernels) -> Engine {
-        let shape_only = |conv: &Conv| Conv { weight: Vec::new(), bias: Vec::new(), ..*conv };
-        let shapes = |trunk: &Trunk| Trunk {
-            stem: shape_only(&trunk.stem),
-            blocks: trunk
-                .blocks
-                .iter()
-                .map(|block| super::Block {
-                    first: shape_only(&block.first),
-                    second: shape_only(&block.second),
-                    skip: block.skip.as_ref().map(shape_only),
-                })
-                .collect(),
-        };
-        Engine {
-            kernels,
-            spatial: PackedTrunk::new(&network.spatial, kernels),
-            residual: PackedTrunk::new(&network.residual, kernels),
-            heads: Network {
-                config: network.config.clone(),
-                mte: network.mte.clone(),
-                spatial: shapes(&network.spatial),
-                residual: shapes(&network.residual),
-                fc_s: network.fc_s.clone(),
-                fc_r: network.fc_r.clone(),
-                fc: network.fc.clone(),
-                ..*network
-            },
-            idle: Mutex::new(Vec::new()),
-        }
+    /// With given kernels, for tests. The plain weights are given back layer by layer, as soon as they are packed: both at
+    /// once would be what decides how much memory a page needs.
+    pub fn with_kernels(mut network: Network, kernels: Kernels) -> Engine {
+        let (mut spatial, mut residual) = (PackedTrunk::default(), PackedTrunk::default());
+        threads::join(
+            || spatial = PackedTrunk::new(&mut network.spatial, kernels),
+            || residual = PackedTrunk::new(&mut network.residual, kernels),
+        );
+        Engine { kernels, spatial, residual, heads: network, idle: Mutex::new(Vec::new()) }
     }
 
     /// What the kernels are called.
@@ -237,19 +215,24 @@ enum Packed {
 }
 
 /// The convolutions of a trunk, in the order of [`plan::layers`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct PackedTrunk {
     layers: Vec<Packed>,
 }
 
 impl PackedTrunk {
-    fn new(trunk: &Trunk, kernels: Kernels) -> PackedTrunk {
-        let pack = |(index, conv): (usize, &&Conv)| match (conv.kernel, conv.stride) {
-            _ if index == 0 => Packed::Direct(Direct::stem(conv, kernels)),
-            (3, 1) => Packed::Winograd(Winograd::new(conv, outputs_of(conv), kernels)),
-            _ => Packed::Direct(Direct::new(conv, kernels)),
+    /// Takes the weights out of `trunk` and leaves its shapes.
+    fn new(trunk: &mut Trunk, kernels: Kernels) -> PackedTrunk {
+        let pack = |(index, conv): (usize, &mut Conv)| {
+            let packed = match (conv.kernel, conv.stride) {
+                _ if index == 0 => Packed::Direct(Direct::stem(conv, kernels)),
+                (3, 1) => Packed::Winograd(Winograd::new(conv, outputs_of(conv), kernels)),
+                _ => Packed::Direct(Direct::new(conv, kernels)),
+            };
+            (conv.weight, conv.bias) = (Vec::new(), Vec::new());
+            packed
         };
-        PackedTrunk { layers: plan::layers(trunk).iter().enumerate().map(pack).collect() }
+        PackedTrunk { layers: plan::layers_mut(trunk).into_iter().enumerate().map(pack).collect() }
     }
 
     fn run(&self, kernels: Kernels, stream: &mut Stream) {

@@ -78,6 +78,13 @@ pub fn layers(trunk: &Trunk) -> Vec<&Conv> {
     std::iter::once(&trunk.stem).chain(blocks.flatten()).collect()
 }
 
+/// The same, to be changed.
+pub fn layers_mut(trunk: &mut Trunk) -> Vec<&mut Conv> {
+    let blocks = trunk.blocks.iter_mut();
+    let blocks = blocks.flat_map(|block| [Some(&mut block.first), Some(&mut block.second), block.skip.as_mut()]);
+    std::iter::once(&mut trunk.stem).chain(blocks.flatten()).collect()
+}
+
 impl Plan {
     /// The plan for inputs of `height` x `width`.
     pub fn new(trunk: &Trunk, height: usize, width: usize) -> Plan {

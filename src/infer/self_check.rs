@@ -88,24 +88,29 @@ pub struct Opened {
 /// # Errors
 /// For a GPU that alone was wanted: `Unsupported` where this build has none, `NoGpu` where there is none, `GpuLost` when it
 /// fails or computes wrongly. `Internal` for a CPU that computes wrongly.
-pub async fn open(network: &Network, choice: DeviceChoice, known: Known<'_>) -> Result<Opened> {
-    choose(choice, known, async |software| Engine::on_gpu(network, software).await, || Engine::cpu(network)).await
+pub async fn open(network: Network, choice: DeviceChoice, known: Known<'_>) -> Result<Opened> {
+    choose(network, choice, known, Engine::on_gpu).await
 }
 
-/// The policy. `gpu` gives an engine on a GPU; it is told whether software will do.
+/// The policy. `gpu` gives an engine on a GPU; it is told whether software will do. Where the model file knows no answers,
+/// the CPU's count.
 async fn choose(
+    network: Network,
     choice: DeviceChoice,
     known: Known<'_>,
-    gpu: impl AsyncFnOnce(bool) -> Result<Engine>,
-    cpu: impl Fn() -> Engine,
+    gpu: impl AsyncFnOnce(&Network, bool) -> Result<Engine>,
 ) -> Result<Opened> {
-    // Where the model file knows no answers, the CPU's count.
-    let own = if known.logits.is_empty() { known_logits(&cpu(), known.side_px).await? } else { known.logits.to_vec() };
-    let known = Known { logits: &own, ..known };
     let mut why_not_gpu = None;
     if choice != DeviceChoice::Cpu {
-        let (why, error) = match gpu(choice != DeviceChoice::Auto).await {
-            Ok(engine) => match check(&engine, known).await {
+        let own;
+        let expected = if known.logits.is_empty() {
+            own = known_logits(&Engine::cpu(network.clone()), known.side_px).await?;
+            Known { logits: &own, ..known }
+        } else {
+            known
+        };
+        let (why, error) = match gpu(&network, choice != DeviceChoice::Auto).await {
+            Ok(engine) => match check(&engine, expected).await {
                 Ok(check) if check.ok => return Ok(Opened { engine, check, why_not_gpu }),
                 Ok(check) => (WhyNotGpu::WrongAnswers, wrong(&engine, &check, ErrorKind::GpuLost)),
                 Err(error) => (WhyNotGpu::Failed, error),
@@ -120,8 +125,9 @@ async fn choose(
         }
         why_not_gpu = Some((why, error.full_message()));
     }
-    let engine = cpu();
-    let check = check(&engine, known).await?;
+    let engine = Engine::cpu(network);
+    let own = if known.logits.is_empty() { known_logits(&engine, known.side_px).await? } else { known.logits.to_vec() };
+    let check = check(&engine, Known { logits: &own, ..known }).await?;
     if check.ok { Ok(Opened { engine, check, why_not_gpu }) } else { Err(wrong(&engine, &check, ErrorKind::Internal)) }
 }
 
@@ -224,14 +230,14 @@ mod tests {
     /// Opens with `found` as what there is of a GPU.
     fn opened(choice: DeviceChoice, found: impl FnOnce(bool) -> Result<Engine>) -> Result<Opened> {
         let (mte, right) = (GuidedFilterConfig::default(), network(0.0));
-        let logits = wait(known_logits(&Engine::cpu(&right), 64)).expect("logits");
+        let logits = wait(known_logits(&Engine::cpu(right.clone()), 64)).expect("logits");
         let known = Known { mte: &mte, side_px: 64, logits: &logits };
-        wait(choose(choice, known, async |software| found(software), || Engine::cpu(&right)))
+        wait(choose(right, choice, known, async |_, software| found(software)))
     }
 
     #[test]
     fn a_gpu_that_computes_wrongly_or_fails_is_left_for_the_cpu_unless_it_alone_was_wanted() {
-        let wrong = |_| Ok(Engine::cpu(&network(0.1)));
+        let wrong = |_| Ok(Engine::cpu(network(0.1)));
         let fails = |_| Err(Error::new(ErrorKind::GpuLost, "gone"));
         let none = |_| Err(Error::new(ErrorKind::NoGpu, "none"));
         for choice in [DeviceChoice::Auto, DeviceChoice::GpuOrCpu] {
@@ -254,7 +260,7 @@ mod tests {
             let mut told = None;
             let right = |software| {
                 told = Some(software);
-                Ok(Engine::cpu(&network(0.0)))
+                Ok(Engine::cpu(network(0.0)))
             };
             let opened = opened(choice, right).expect("an engine");
             assert_eq!((opened.why_not_gpu, opened.check.ok, told), (None, true, Some(software)));
@@ -268,12 +274,7 @@ mod tests {
         let mte = GuidedFilterConfig::default();
         let open = |logits: &[f32]| {
             let known = Known { mte: &mte, side_px: 64, logits };
-            wait(choose(
-                DeviceChoice::Cpu,
-                known,
-                async |_| panic!("the CPU was wanted"),
-                || Engine::cpu(&network(0.0)),
-            ))
+            wait(choose(network(0.0), DeviceChoice::Cpu, known, async |_, _| panic!("the CPU was wanted")))
         };
         assert_eq!(open(&[9.0, 9.0]).expect_err("wrong answers").kind(), ErrorKind::Internal);
         assert!(open(&[]).expect("a detector").check.ok);

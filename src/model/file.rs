@@ -44,6 +44,14 @@ impl ModelFile {
     /// # Errors
     /// [`ErrorKind::BadWeights`], naming what was expected and what was found.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
+        ModelFile::parse_as(bytes, sha256_hex(bytes))
+    }
+
+    /// The same, of bytes whose SHA-256 is known to be `id`.
+    ///
+    /// # Errors
+    /// As [`ModelFile::parse`].
+    pub fn parse_as(bytes: &[u8], id: String) -> Result<Self> {
         let document = model_document(bytes)
             .map_err(|error| Error::caused(ErrorKind::BadWeights, "expected a safetensors model file", error))?;
         let document =
@@ -51,7 +59,7 @@ impl ModelFile {
         let meta: ModelMeta = serde_json::from_str(&document)
             .map_err(|error| Error::caused(ErrorKind::BadWeights, "expected grnet model metadata", error))?;
         meta.validate()?;
-        Ok(ModelFile { meta, id: sha256_hex(bytes), tensors: Tensors::parse(bytes)? })
+        Ok(ModelFile { meta, id, tensors: Tensors::parse(bytes)? })
     }
 
     /// Whether a file says that it is a model file, whatever else may be wrong with it.
@@ -152,6 +160,25 @@ pub(crate) fn write_tensors(stored: &[StoredTensor], key: &str, document: String
         .map_err(|error| Error::caused(ErrorKind::Internal, "writing safetensors", error))
 }
 
+// A browser compiles wasm in haste at first and a function better when it is entered again: what runs over all weights is
+// cut into functions that are entered often.
+
+/// The values of a tensor; none for a type that no weights have.
+#[inline(never)]
+fn widened(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
+    Some(match dtype {
+        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::I8 => data.iter().map(|b| f32::from(*b as i8)).collect(),
+        _ => return None,
+    })
+}
+
+#[inline(never)]
+fn scaled_by(row: &mut [f32], scale: f32) {
+    row.iter_mut().for_each(|value| *value *= scale);
+}
+
 /// Tensors of a file by name, widened to f32.
 #[derive(Debug, Clone)]
 pub struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
@@ -171,15 +198,12 @@ impl Tensors {
             .map_err(|error| Error::caused(ErrorKind::BadWeights, "expected a safetensors file", error))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter() {
-            let data = view.data();
-            let values: Vec<f32> = match view.dtype() {
-                Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-                Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-                Dtype::I8 => data.iter().map(|b| f32::from(*b as i8)).collect(),
-                // Counters such as `num_batches_tracked` belong to no layer of ours.
-                Dtype::I64 => continue,
-                other => return Err(bad(format!("tensor {name}: expected f32, f16 or i8, found {other:?}"))),
-            };
+            // Counters such as `num_batches_tracked` belong to no layer of ours.
+            if view.dtype() == Dtype::I64 {
+                continue;
+            }
+            let values = widened(view.dtype(), view.data())
+                .ok_or_else(|| bad(format!("tensor {name}: expected f32, f16 or i8, found {:?}", view.dtype())))?;
             tensors.insert(name.to_string(), (view.shape().to_vec(), values));
         }
         let scaled: Vec<String> =
@@ -193,7 +217,7 @@ impl Tensors {
                 return Err(bad(format!("tensor {name}: expected a scale per output channel, found {}", scales.len())));
             }
             let row = values.len() / scales.len();
-            values.iter_mut().enumerate().for_each(|(k, value)| *value *= scales[k / row]);
+            values.chunks_exact_mut(row).zip(scales).for_each(|(row, scale)| scaled_by(row, scale));
         }
         Ok(Tensors(tensors))
     }

@@ -568,12 +568,12 @@ mod tests {
                 let (top, left) = (y.floor(), x.floor());
                 let (lower, right) = (y - top, x - left);
                 let near = |dy: i64, dx: i64| pixel(top as i64 + dy, left as i64 + dx);
-                for channel in 0..3 {
+                for (channel, sum) in sum.iter_mut().enumerate() {
                     let mut value = (1.0 - lower) * (1.0 - right) * near(0, 0)[channel];
                     value += (1.0 - lower) * right * near(0, 1)[channel];
                     value += lower * (1.0 - right) * near(1, 0)[channel];
                     value += lower * right * near(1, 1)[channel];
-                    sum[channel] += value;
+                    *sum += value;
                 }
             }
             data.extend(sum.map(|sum| (sum / (fold * fold) as f64 + 0.5) as u8));

@@ -26,7 +26,7 @@ fn network(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("network at 160 px");
     group.sample_size(10);
     for kernels in Kernels::all() {
-        let engine = cpu::Engine::with_kernels(&network, kernels);
+        let engine = cpu::Engine::with_kernels(network.clone(), kernels);
         for n in [1, 8] {
             let crops = grey(n, 160);
             group.bench_function(BenchmarkId::new(kernels.name(), n), |bencher| bencher.iter(|| engine.run(&crops)));

@@ -30,7 +30,7 @@ fn main() {
     let file = || ModelFile::parse(&bytes).expect("expected a model file of grnet");
     let network = file().network().expect("expected the tensors of a network");
     let kernels = kernels();
-    let engine = cpu::Engine::with_kernels(&network, kernels);
+    let engine = cpu::Engine::with_kernels(network, kernels);
     let detector = pollster::block_on(Detector::of(DeviceChoice::Cpu, file())).expect("expected a working CPU");
     let mut finder = Finder::new().expect("the built-in face finder");
     for line in std::io::stdin().lock().lines() {

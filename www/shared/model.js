@@ -22,16 +22,18 @@ export async function sha256(bytes) {
 /**
  * @param {Uint8Array<ArrayBuffer>} bytes
  * @param {Manifest} manifest
+ * @returns {Promise<string | null>} the digest, null where the browser computes none
  */
 async function check(bytes, manifest) {
   if (bytes.length !== manifest.bytes) {
     throw coded('bad_weights', `expected ${manifest.bytes} bytes of model, found ${bytes.length}`);
   }
-  if (!globalThis.crypto?.subtle) return; // plain http
+  if (!globalThis.crypto?.subtle) return null; // plain http
   const found = await sha256(bytes);
   if (found !== manifest.sha256) {
     throw coded('bad_weights', `expected the model with sha-256 ${manifest.sha256}, found ${found}`);
   }
+  return found;
 }
 
 /**
@@ -81,10 +83,10 @@ async function openCache() {
 }
 
 /**
- * The checked bytes of the model beside the manifest.
+ * The checked bytes of the model beside the manifest, and their digest where the browser computes it.
  * @param {URL} manifestUrl
  * @param {OnProgress} onProgress
- * @returns {Promise<{bytes: Uint8Array<ArrayBuffer>, manifest: Manifest}>}
+ * @returns {Promise<{bytes: Uint8Array<ArrayBuffer>, manifest: Manifest, digest: string | null}>}
  */
 export async function loadModel(manifestUrl, onProgress) {
   /** @type {Manifest} */
@@ -100,16 +102,16 @@ export async function loadModel(manifestUrl, onProgress) {
   if (cache && kept) {
     const bytes = new Uint8Array(await kept.arrayBuffer());
     try {
-      await check(bytes, manifest);
+      const digest = await check(bytes, manifest);
       onProgress(manifest.bytes, manifest.bytes, true);
-      return { bytes, manifest };
+      return { bytes, manifest, digest };
     } catch {
       await cache.delete(url); // damaged on disk: fetch it again
     }
   }
   onProgress(0, manifest.bytes, false);
   const bytes = await readBody(await fetchOk(url, { cache: 'no-store' }), manifest.bytes, onProgress);
-  await check(bytes, manifest);
+  const digest = await check(bytes, manifest);
   try {
     if (cache) {
       for (const old of await cache.keys()) await cache.delete(old);
@@ -118,5 +120,5 @@ export async function loadModel(manifestUrl, onProgress) {
   } catch {
     // No room on this device: the model works all the same and is fetched again next time.
   }
-  return { bytes, manifest };
+  return { bytes, manifest, digest };
 }

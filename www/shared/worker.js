@@ -24,7 +24,7 @@ import { loadModel } from './model.js';
  */
 /**
  * @typedef {{default(options: {module_or_path: URL}): Promise<unknown>,
- *   Engine: {load(model: Uint8Array, device: Build): Promise<Engine>},
+ *   Engine: {load(model: Uint8Array, device: Build, digest?: string): Promise<Engine>},
  *   report_html(report: string, pictures: Uint8Array[], failure?: string): string}} Package
  */
 
@@ -76,15 +76,15 @@ async function load({ id, preference }) {
   // Beside the model, which is larger; a failure is told where it is awaited.
   loadCode().catch(() => {});
   const choice = await chooseBuild(preference, /** @type {any} */ (navigator).gpu);
-  const { bytes, manifest } = await loadModel(new URL('model/grnet.json', ROOT), (loaded, total, cached) =>
+  const { bytes, manifest, digest } = await loadModel(new URL('model/grnet.json', ROOT), (loaded, total, cached) =>
     report({ stage: cached ? 'cached' : 'model', loaded, total }),
   );
   onStage('preparing');
   const wasm = await loadCode();
   onStage('checking');
-  const started = await wasm.Engine.load(bytes, choice.build);
+  const started = await wasm.Engine.load(bytes, choice.build, digest ?? undefined);
   const loaded = started.info();
-  // The digest once more, computed in Rust: it also holds where the browser has no crypto.subtle.
+  // Computed in Rust where the browser has no crypto.subtle.
   if (loaded.model.id !== manifest.sha256) {
     throw coded('bad_weights', `expected the model with sha-256 ${manifest.sha256}, found ${loaded.model.id}`);
   }

@@ -149,19 +149,28 @@ impl Units {
         let mut values = Vec::with_capacity(conv.weight.len());
         let mut units = Vec::with_capacity(conv.channels_out);
         for channel in conv.weight.chunks(conv.weight.len() / conv.channels_out) {
-            let most = channel.iter().fold(0f32, |most, weight| most.max(weight.abs()));
+            let most = channel.iter().fold(0f32, |most, weight| if weight.abs() > most { weight.abs() } else { most });
             let unit = if most > 0.0 { most / Self::LEVELS } else { 1.0 };
-            for weight in channel {
-                let level = (weight / unit).round();
-                if (weight / unit - level).abs() > Self::ROUNDING {
-                    return None;
-                }
-                values.push(level);
+            if !levels_of(channel, unit, &mut values) {
+                return None;
             }
             units.push(unit);
         }
         Some(Units { values, units: padded(&units), whole: true })
     }
+}
+
+/// Appends the weights of a channel as multiples of `unit`; whether they are whole. A function of its own, entered for each
+/// channel: a browser compiles better what is entered often.
+#[inline(never)]
+fn levels_of(channel: &[f32], unit: f32, levels: &mut Vec<f32>) -> bool {
+    channel.iter().all(|weight| {
+        let exact = weight / unit;
+        // To the nearest; `round` is a call for every weight where the processor may lack an instruction for it.
+        let level = (exact + 0.5f32.copysign(exact)) as i32 as f32;
+        levels.push(level);
+        (exact - level).abs() <= Units::ROUNDING
+    })
 }
 
 /// Packs a matrix a tap for the matrix kernel; `weight(output, tap, input)`.

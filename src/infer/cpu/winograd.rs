@@ -204,19 +204,43 @@ fn packed<S: Scheme<IN, OUT>, T: Stored, const IN: usize, const OUT: usize>(
 ) -> Aligned<T> {
     let length = pack::blocks(channels_in) * BLOCK * panel;
     let mut packed = Aligned::zeros(pack::blocks(channels_out) * BLOCK / panel * IN * IN * length);
-    for (pair, weight) in weights.chunks_exact(9).enumerate() {
-        let (output, input) = (pair / channels_in, pair % channels_in);
-        let lines: [[f64; IN]; 3] =
-            [0, 3, 6].map(|at| along::<IN>(&S::WEIGHTS, [0, 1, 2].map(|x| f64::from(weight[at + x]))));
-        let start = output / panel * IN * IN * length + input * panel + output % panel;
-        for x in 0..IN {
-            let column = along::<IN>(&S::WEIGHTS, lines.map(|line| line[x]));
-            for (y, value) in column.into_iter().enumerate() {
-                packed[start + (y * IN + x) * length] = T::stored(value);
+    // The lanes of a panel side by side, `[position][lane]`: written one by one to the places of `packed`, which lie far
+    // apart, they would take most of the time that a model needs to load.
+    let mut lanes = vec![T::default(); IN * IN * panel];
+    for (first, packed) in (0..channels_out).step_by(panel).zip(packed.chunks_exact_mut(IN * IN * length)) {
+        let count = panel.min(channels_out - first);
+        for input in 0..channels_in {
+            let kernels = &weights[(first * channels_in + input) * 9..];
+            transform::<S, T, IN, OUT>(kernels, channels_in * 9, count, panel, &mut lanes);
+            for (position, lanes) in lanes.chunks_exact(panel).enumerate() {
+                packed[position * length + input * panel..][..count].copy_from_slice(&lanes[..count]);
             }
         }
     }
     packed
+}
+
+/// G g G^T of `count` kernels, `step` values apart, into the lanes of `[position][panel]`. A function of its own, entered
+/// for each input: a browser compiles better what is entered often.
+#[inline(never)]
+fn transform<S: Scheme<IN, OUT>, T: Stored, const IN: usize, const OUT: usize>(
+    kernels: &[f32],
+    step: usize,
+    count: usize,
+    panel: usize,
+    lanes: &mut [T],
+) {
+    for lane in 0..count {
+        let kernel: &[f32; 9] = kernels[lane * step..].first_chunk().expect("a 3x3 kernel for each pair of channels");
+        let lines: [[f64; IN]; 3] =
+            [0, 3, 6].map(|at| along::<IN>(&S::WEIGHTS, [0, 1, 2].map(|x| f64::from(kernel[at + x]))));
+        for x in 0..IN {
+            let column = along::<IN>(&S::WEIGHTS, lines.map(|line| line[x]));
+            for (y, value) in column.into_iter().enumerate() {
+                lanes[(y * IN + x) * panel + lane] = T::stored(value);
+            }
+        }
+    }
 }
 
 /// G times a column.

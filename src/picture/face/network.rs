@@ -23,9 +23,8 @@ pub(super) const CELL: usize = 16;
 
 /// Channels that one pass of the inner loop computes; every layer has a multiple of it.
 const LANES: usize = 16;
-/// Pixels that one pass of the inner loop computes: as many as there are registers for.
+/// Pixels that one pass of the inner loop computes: as many as 16 registers hold.
 const PIXELS: usize = 4;
-const PIXELS_OF_32_REGISTERS: usize = 8;
 /// Channels after the first convolutions, and after all others.
 const NARROW: usize = 16;
 const WIDE: usize = 64;

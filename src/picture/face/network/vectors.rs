@@ -1,7 +1,11 @@
 //! Which instructions the two inner loops are compiled for, and the choice between them at run time.
 #![allow(unsafe_code, reason = "functions compiled for instructions that not every processor has")]
 
-use super::{Mix, PIXELS, PIXELS_OF_32_REGISTERS, Unit};
+use super::{Mix, PIXELS, Unit};
+
+/// [`PIXELS`] where there are 32 registers.
+#[cfg(target_arch = "x86_64")]
+const MORE_PIXELS: usize = 8;
 
 /// Instructions that this processor has. The same operations in the same order whichever they are: only how many of them
 /// run at once differs, and never the result.
@@ -73,7 +77,7 @@ fn mix_avx2(mix: &Mix, input: &[f32], out: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn mix_avx512(mix: &Mix, input: &[f32], out: &mut [f32]) {
-    mix.row::<PIXELS_OF_32_REGISTERS>(input, out);
+    mix.row::<MORE_PIXELS>(input, out);
 }
 
 #[cfg(target_arch = "x86_64")]
