@@ -100,17 +100,15 @@ async fn choose(
     known: Known<'_>,
     gpu: impl AsyncFnOnce(&Network, bool) -> Result<Engine>,
 ) -> Result<Opened> {
+    let own = match known.logits {
+        [] => known_logits(&Engine::cpu(network.clone()), known.side_px).await?,
+        logits => logits.to_vec(),
+    };
+    let known = Known { logits: &own, ..known };
     let mut why_not_gpu = None;
     if choice != DeviceChoice::Cpu {
-        let own;
-        let expected = if known.logits.is_empty() {
-            own = known_logits(&Engine::cpu(network.clone()), known.side_px).await?;
-            Known { logits: &own, ..known }
-        } else {
-            known
-        };
         let (why, error) = match gpu(&network, choice != DeviceChoice::Auto).await {
-            Ok(engine) => match check(&engine, expected).await {
+            Ok(engine) => match check(&engine, known).await {
                 Ok(check) if check.ok => return Ok(Opened { engine, check, why_not_gpu }),
                 Ok(check) => (WhyNotGpu::WrongAnswers, wrong(&engine, &check, ErrorKind::GpuLost)),
                 Err(error) => (WhyNotGpu::Failed, error),
@@ -126,8 +124,7 @@ async fn choose(
         why_not_gpu = Some((why, error.full_message()));
     }
     let engine = Engine::cpu(network);
-    let own = if known.logits.is_empty() { known_logits(&engine, known.side_px).await? } else { known.logits.to_vec() };
-    let check = check(&engine, Known { logits: &own, ..known }).await?;
+    let check = check(&engine, known).await?;
     if check.ok { Ok(Opened { engine, check, why_not_gpu }) } else { Err(wrong(&engine, &check, ErrorKind::Internal)) }
 }
 
