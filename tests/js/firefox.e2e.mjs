@@ -66,7 +66,7 @@ test('it installs, and asks for no host', async (t) => {
 });
 
 /** Opens the context menu over a picture with the mouse, and chooses the extension's item. */
-async function askByMenu(selector) {
+async function chooseFromMenu(selector) {
   await until(`${selector} is loaded`, () => firefox.page('(selector) => document.querySelector(selector).complete', selector));
   const { x, y } = await firefox.page(
     `(selector) => {
@@ -93,6 +93,21 @@ async function askByMenu(selector) {
   }`);
 }
 
+/**
+ * Asks about a picture on a page without badges. In one of eight runs nothing came of the choice from the menu, not even a
+ * badge that waits; why is not known. It is made again, and told.
+ */
+async function askByMenu(t, selector) {
+  await chooseFromMenu(selector);
+  for (let waited = 0; (await badges()).length === 0; waited += 200) {
+    if (waited === 10_000) {
+      t.diagnostic('nothing came of the first choice from the menu; made again');
+      return chooseFromMenu(selector);
+    }
+    await sleep(200);
+  }
+}
+
 const answered = () =>
   until('the badge says something', async () => {
     const found = await badges();
@@ -102,7 +117,7 @@ const answered = () =>
 test('context menu: the picture gets its badge', async (t) => {
   await firefox.send('WebDriver:Navigate', { url: mock.url('/feed') });
   const started = performance.now();
-  await askByMenu('#a200');
+  await askByMenu(t, '#a200');
   const title = await answered();
   t.diagnostic(`badge after ${Math.round(performance.now() - started)} ms, the model loaded meanwhile: ${title}`);
   assert.match(title, /traces|No signs found|Cannot tell/);
@@ -112,17 +127,11 @@ test('context menu: the picture gets its badge', async (t) => {
 
 test('where a page’s policy keeps its own pictures from it, the badge asks for the site', async (t) => {
   await firefox.send('WebDriver:Navigate', { url: mock.url('/strict') });
-  await askByMenu('#strict');
-  // In one of eight runs nothing came of the choice, not even a badge that waits; why is not known. Asked again, and told.
-  for (let waited = 0; waited < 10_000 && (await badges()).length === 0; waited += 200) await sleep(200);
-  if ((await badges()).length === 0) {
-    t.diagnostic('nothing came of the first choice from the menu; asked again');
-    await askByMenu('#strict');
-  }
+  await askByMenu(t, '#strict');
   assert.match(await answered(), /is kept on social\.example/);
 });
 
-test('with the site allowed, the picture is fetched and judged', async () => {
+test('with the site allowed, the picture is fetched and judged', async (t) => {
   // What the browser's own question for the permission does once it is answered.
   const permit = (change) =>
     firefox.browser(
@@ -136,7 +145,7 @@ test('with the site allowed, the picture is fetched and judged', async () => {
     );
   await permit('add');
   await firefox.send('WebDriver:Navigate', { url: mock.url('/strict') });
-  await askByMenu('#strict');
+  await askByMenu(t, '#strict');
   assert.match(await answered(), /traces|No signs found|Cannot tell/);
   await permit('remove');
 });
