@@ -13,7 +13,7 @@ pub mod reference;
 pub mod self_check;
 
 use crate::error::{Error, ErrorKind, Result};
-pub use network::{Block, Conv, Linear, Network, Trunk};
+pub use network::{Block, Conv, Linear, Network, Trunk, Values};
 
 /// Crops of one size, 0..1, planar: `[n, 3, height, width]`.
 #[derive(Debug, Clone, PartialEq)]

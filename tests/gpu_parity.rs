@@ -176,8 +176,10 @@ fn gpu_comparison_fails_on_changed_kernels_and_a_changed_pixel() {
     };
     let mut changed = network.clone();
     // All that the first channel reads: a single kernel may read a channel that is always zero.
-    let kernels = 9 * changed.residual.blocks[3].second.channels_in;
-    changed.residual.blocks[3].second.weight[..kernels].iter_mut().for_each(|weight| *weight += 0.05);
+    let conv = &mut changed.residual.blocks[3].second;
+    let mut weight = conv.weight.plain().into_owned();
+    weight[..9 * conv.channels_in].iter_mut().for_each(|weight| *weight += 0.05);
+    conv.weight = weight.into();
     differs(&changed, &crops, "changed kernels");
     let mut changed = network.clone();
     changed.mte.radius_px += 1;

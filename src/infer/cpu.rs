@@ -229,7 +229,7 @@ impl PackedTrunk {
                 (3, 1) => Packed::Winograd(Winograd::new(conv, outputs_of(conv), kernels)),
                 _ => Packed::Direct(Direct::new(conv, kernels)),
             };
-            (conv.weight, conv.bias) = (Vec::new(), Vec::new());
+            (conv.weight, conv.bias) = (Vec::new().into(), Vec::new());
             packed
         };
         PackedTrunk { layers: plan::layers_mut(trunk).into_iter().enumerate().map(pack).collect() }

@@ -131,7 +131,7 @@ impl Engine {
 
 /// A trunk without its numbers.
 fn shapes(trunk: &Trunk) -> Trunk {
-    let conv = |conv: &Conv| Conv { weight: Vec::new(), bias: Vec::new(), ..*conv };
+    let conv = |conv: &Conv| Conv { weight: Vec::new().into(), bias: Vec::new(), ..*conv };
     let block = |Block { first, second, skip }: &Block| Block {
         first: conv(first),
         second: conv(second),

@@ -1,10 +1,84 @@
 //! The network's numbers, as the engines take them: every batch normalisation folded into the convolution before it.
 
+use std::borrow::Cow;
+
 use super::architecture::{EARLY_CHANNELS, FEATURES, GrNetConfig, GuidedFilterConfig, NORM_EPS, STAGES};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Gives the values of a tensor of this name and shape.
-type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Values> + 'a;
+
+/// The numbers of a tensor, as a model file has them.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// One by one.
+    Plain(Vec<f32>),
+    /// Of an int8 file, a quarter of the memory: whole numbers, of which each part along the first axis has its own unit.
+    Levels {
+        /// -127 to 127.
+        levels: Vec<i8>,
+        /// As many as the first axis is long.
+        units: Vec<f32>,
+    },
+}
+
+impl Values {
+    /// How many numbers.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::Plain(values) => values.len(),
+            Values::Levels { levels, .. } => levels.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The numbers one by one.
+    pub fn plain(&self) -> Cow<'_, [f32]> {
+        match self {
+            Values::Plain(values) => Cow::Borrowed(values),
+            Values::Levels { levels, units } => {
+                let part = levels.len() / units.len().max(1);
+                let parts = levels.chunks_exact(part.max(1)).zip(units);
+                Cow::Owned(
+                    parts.flat_map(|(part, unit)| part.iter().map(move |level| f32::from(*level) * unit)).collect(),
+                )
+            }
+        }
+    }
+
+    /// The numbers one by one.
+    pub fn into_plain(self) -> Vec<f32> {
+        match self {
+            Values::Plain(values) => values,
+            levels @ Values::Levels { .. } => levels.plain().into_owned(),
+        }
+    }
+
+    /// Multiplies each part along the first axis by its factor, in f64.
+    fn scale(&mut self, factors: &[f64]) {
+        let scale = |value: &mut f32, factor: f64| *value = (f64::from(*value) * factor) as f32;
+        match self {
+            Values::Plain(values) => {
+                let part = values.len() / factors.len();
+                let parts = values.chunks_exact_mut(part).zip(factors);
+                parts.for_each(|(part, factor)| part.iter_mut().for_each(|value| scale(value, *factor)));
+            }
+            Values::Levels { units, .. } => {
+                units.iter_mut().zip(factors).for_each(|(unit, factor)| scale(unit, *factor))
+            }
+        }
+    }
+}
+
+impl From<Vec<f32>> for Values {
+    fn from(values: Vec<f32>) -> Values {
+        Values::Plain(values)
+    }
+}
 
 /// A convolution with square kernel, zero padding of half the kernel, and bias.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +92,7 @@ pub struct Conv {
     /// Pixels between two outputs, in both directions.
     pub stride: usize,
     /// `[channels_out, channels_in, kernel, kernel]`
-    pub weight: Vec<f32>,
+    pub weight: Values,
     /// `[channels_out]`
     pub bias: Vec<f32>,
 }
@@ -40,7 +114,7 @@ impl Conv {
         [kernel, stride]: [usize; 2],
     ) -> Result<Conv> {
         let mut weight = source(&format!("{conv}.weight"), &[channels_out, channels_in, kernel, kernel])?;
-        let mut norm = |part: &str| source(&format!("{bn}.{part}"), &[channels_out]);
+        let mut norm = |part: &str| source(&format!("{bn}.{part}"), &[channels_out]).map(Values::into_plain);
         let (gain, shift) = (norm("weight")?, norm("bias")?);
         let (mean, variance) = (norm("running_mean")?, norm("running_var")?);
         // Not even below zero by a rounding: the root would be no number, and neither would the verdict.
@@ -48,12 +122,11 @@ impl Conv {
             let message = format!("tensor {bn}.running_var: expected variances of at least 0, found {found}");
             return Err(Error::new(ErrorKind::BadWeights, message));
         }
-        let mut bias = Vec::with_capacity(channels_out);
-        for (channel, taps) in weight.chunks_mut(channels_in * kernel * kernel).enumerate() {
-            let scale = f64::from(gain[channel]) / (f64::from(variance[channel]) + NORM_EPS).sqrt();
-            taps.iter_mut().for_each(|tap| *tap = (f64::from(*tap) * scale) as f32);
-            bias.push((f64::from(shift[channel]) - f64::from(mean[channel]) * scale) as f32);
-        }
+        let root = |variance: &f32| (f64::from(*variance) + NORM_EPS).sqrt();
+        let scales: Vec<f64> = gain.iter().zip(&variance).map(|(gain, v)| f64::from(*gain) / root(v)).collect();
+        weight.scale(&scales);
+        let shifted = |(channel, scale): (usize, &f64)| f64::from(shift[channel]) - f64::from(mean[channel]) * scale;
+        let bias = scales.iter().enumerate().map(|channel| shifted(channel) as f32).collect();
         Ok(Conv { channels_in, channels_out, kernel, stride, weight, bias })
     }
 }
@@ -119,8 +192,8 @@ pub struct Linear {
 
 impl Linear {
     fn new(source: &mut Source<'_>, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
-        let weight = source(&format!("{name}.weight"), &[outputs, inputs])?;
-        Ok(Linear { weight, bias: source(&format!("{name}.bias"), &[outputs])? })
+        let mut values = |part: &str, shape: &[usize]| source(&format!("{name}.{part}"), shape).map(Values::into_plain);
+        Ok(Linear { weight: values("weight", &[outputs, inputs])?, bias: values("bias", &[outputs])? })
     }
 
     /// Numbers that it reads.
@@ -160,6 +233,7 @@ impl Network {
     pub fn new(config: &GrNetConfig, mte: &GuidedFilterConfig, tensor: &mut Source<'_>) -> Result<Network> {
         mte.validate()?;
         let classes = config.classes;
+        let number = |values: Values| values.plain()[0];
         Ok(Network {
             config: config.clone(),
             mte: mte.clone(),
@@ -168,8 +242,8 @@ impl Network {
             fc_s: Linear::new(tensor, "fc_s", FEATURES, classes)?,
             fc_r: Linear::new(tensor, "fc_r", FEATURES, classes)?,
             fc: Linear::new(tensor, "fc", config.fused_features(), classes)?,
-            gamma_s: tensor("gamma_s", &[1])?[0],
-            gamma_r: tensor("gamma_r", &[1])?[0],
+            gamma_s: number(tensor("gamma_s", &[1])?),
+            gamma_r: number(tensor("gamma_r", &[1])?),
         })
     }
 }

@@ -230,7 +230,7 @@ pub fn conv(conv: &Conv, x: &Map) -> Map {
     let bias = |channel: usize, _, _| f64::from(conv.bias[channel]);
     let mut out = Map::of(conv.channels_out, conv.side_out(x.height), conv.side_out(x.width), bias);
     let (area, width) = (out.height * out.width, out.width);
-    for (index, weight) in conv.weight.iter().enumerate() {
+    for (index, weight) in conv.weight.plain().iter().enumerate() {
         let (pair, tap) = (index / (kernel * kernel), index % (kernel * kernel));
         let (channel, plane) = (pair / x.channels, pair % x.channels);
         let (dy, dx) = (tap / kernel, tap % kernel);

@@ -215,11 +215,12 @@ mod tests {
         let mut tensor = |name: &str, shape: &[usize]| {
             let count: usize = shape.iter().product();
             let wave = |i: usize| ((i % 97) as f32 * 0.37).sin() * 0.02;
-            Ok(match name {
+            let values: Vec<f32> = match name {
                 "fc.bias" => vec![bias; count],
                 _ if name.ends_with("running_var") => vec![1.0; count],
                 _ => (0..count).map(wave).collect(),
-            })
+            };
+            Ok(values.into())
         };
         Network::new(&GrNetConfig::default(), &GuidedFilterConfig::default(), &mut tensor).expect("a network")
     }

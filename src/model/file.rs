@@ -12,7 +12,7 @@ use super::manifest::sha256_hex;
 use super::meta::ModelMeta;
 use super::{bad, quantise};
 use crate::error::{Error, ErrorKind, Result};
-use crate::infer::Network;
+use crate::infer::{Network, Values};
 
 /// Key of the JSON document in the file's `__metadata__`.
 const METADATA_KEY: &str = "grnet";
@@ -163,30 +163,27 @@ pub(crate) fn write_tensors(stored: &[StoredTensor], key: &str, document: String
 // A browser compiles wasm in haste at first and a function better when it is entered again: what runs over all weights is
 // cut into functions that are entered often.
 
-/// The values of a tensor; none for a type that no weights have.
+/// The values of a tensor of `parts` along its first axis, int8 in units of one; none for a type that no weights have.
 #[inline(never)]
-fn widened(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
+fn read(dtype: Dtype, data: &[u8], parts: usize) -> Option<Values> {
     Some(match dtype {
-        Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        Dtype::F16 => data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        Dtype::I8 => data.iter().map(|b| f32::from(*b as i8)).collect(),
+        Dtype::F32 => {
+            Values::Plain(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+        }
+        Dtype::F16 => Values::Plain(data.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()),
+        Dtype::I8 => Values::Levels { levels: data.iter().map(|b| *b as i8).collect(), units: vec![1.0; parts] },
         _ => return None,
     })
 }
 
-#[inline(never)]
-fn scaled_by(row: &mut [f32], scale: f32) {
-    row.iter_mut().for_each(|value| *value *= scale);
-}
-
-/// Tensors of a file by name, widened to f32.
+/// Tensors of a file by name.
 #[derive(Debug, Clone)]
-pub struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+pub struct Tensors(BTreeMap<String, (Vec<usize>, Values)>);
 
 impl Tensors {
     /// Shapes and values by name.
     pub fn new(tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>) -> Self {
-        Tensors(tensors)
+        Tensors(tensors.into_iter().map(|(name, (shape, values))| (name, (shape, values.into()))).collect())
     }
 
     /// The tensors of a safetensors file.
@@ -202,7 +199,8 @@ impl Tensors {
             if view.dtype() == Dtype::I64 {
                 continue;
             }
-            let values = widened(view.dtype(), view.data())
+            let parts = view.shape().first().copied().unwrap_or(1);
+            let values = read(view.dtype(), view.data(), parts)
                 .ok_or_else(|| bad(format!("tensor {name}: expected f32, f16 or i8, found {:?}", view.dtype())))?;
             tensors.insert(name.to_string(), (view.shape().to_vec(), values));
         }
@@ -210,14 +208,19 @@ impl Tensors {
             tensors.keys().filter_map(|name| name.strip_suffix(".scale").map(String::from)).collect();
         for name in scaled {
             let (_, scales) = tensors.remove(&format!("{name}.scale")).expect("the key was just listed");
+            let scales = scales.into_plain();
             let Some((shape, values)) = tensors.get_mut(&name) else {
                 return Err(bad(format!("tensor {name}.scale has no tensor {name}")));
             };
             if shape.first() != Some(&scales.len()) || values.is_empty() {
                 return Err(bad(format!("tensor {name}: expected a scale per output channel, found {}", scales.len())));
             }
-            let row = values.len() / scales.len();
-            values.chunks_exact_mut(row).zip(scales).for_each(|(row, scale)| scaled_by(row, scale));
+            match values {
+                Values::Levels { units, .. } => *units = scales,
+                Values::Plain(_) => {
+                    return Err(bad(format!("tensor {name}: expected i8 beside {name}.scale, found others")));
+                }
+            }
         }
         Ok(Tensors(tensors))
     }
@@ -232,16 +235,16 @@ impl Tensors {
     /// # Errors
     /// [`ErrorKind::BadWeights`] for a missing or misshapen tensor, or one with values that are not finite.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        self.find(name, shape).cloned()
+        self.find(name, shape).map(|values| values.plain().into_owned())
     }
 
     /// The same; it is then no longer there.
-    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Values> {
         self.find(name, shape)?;
         Ok(self.0.remove(name).map(|(_, values)| values).expect("it was just found"))
     }
 
-    fn find(&self, name: &str, shape: &[usize]) -> Result<&Vec<f32>> {
+    fn find(&self, name: &str, shape: &[usize]) -> Result<&Values> {
         let Some((found, values)) = self.0.get(name) else {
             let others = self.0.keys().next().map(|other| format!(" among {}, such as {other}", self.0.len()));
             let others = others.unwrap_or_default();
@@ -250,9 +253,12 @@ impl Tensors {
         if found != shape {
             return Err(bad(format!("tensor {name}: expected shape {shape:?}, found {found:?}")));
         }
-        match values.iter().position(|value| !value.is_finite()) {
+        let numbers = match values {
+            Values::Plain(numbers) | Values::Levels { units: numbers, .. } => numbers,
+        };
+        match numbers.iter().position(|value| !value.is_finite()) {
             Some(index) => {
-                Err(bad(format!("tensor {name}: expected finite values, found {} at {index}", values[index])))
+                Err(bad(format!("tensor {name}: expected finite values, found {} at {index}", numbers[index])))
             }
             None => Ok(values),
         }

@@ -93,7 +93,7 @@ pub fn tensors(meta: &ModelMeta) -> Vec<(String, Vec<usize>, Vec<f32>)> {
     Network::new(&meta.network, &meta.mte, &mut |name, shape| {
         let values = manifest.weights(name, shape);
         tensors.push((name.to_string(), shape.to_vec(), values.clone()));
-        Ok(values)
+        Ok(values.into())
     })
     .expect("the rule gives every tensor");
     tensors

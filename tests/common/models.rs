@@ -15,7 +15,7 @@ pub fn fixture_run(run: &serde_json::Value, manifest: &ModelManifest) -> (Networ
         mode: GuideMode::PerChannel,
     };
     let config = GrNetConfig { w_spatial: run["w_spatial"].as_f64().unwrap(), ..GrNetConfig::default() };
-    let network = Network::new(&config, &mte, &mut |name, shape| Ok(manifest.weights(name, shape))).unwrap();
+    let network = Network::new(&config, &mte, &mut |name, shape| Ok(manifest.weights(name, shape).into())).unwrap();
     let (bytes, shape) = run_pictures(run);
     (network, units(&bytes, shape))
 }

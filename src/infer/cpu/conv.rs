@@ -3,7 +3,7 @@
 
 use super::super::network::Conv;
 use super::gemm::{Runs, TAPS, Walk, sums, with_rows};
-use super::pack::{self, Aligned, BLOCK, Stored, Units, Weights, with_weights};
+use super::pack::{self, Aligned, BLOCK, Numbers, Stored, Units, Weights, with_weights};
 use super::simd::{Isa, Kernels, Task};
 use super::threads;
 
@@ -70,12 +70,12 @@ impl Direct {
     }
 
     /// The same with weights that were brought to units before.
-    pub fn of(conv: &Conv, Units { values, units, whole }: Units, kernels: Kernels) -> Direct {
+    pub fn of(conv: &Conv, Units { numbers, units }: Units<'_>, kernels: Kernels) -> Direct {
         let Conv { channels_in, channels_out, kernel, stride, .. } = *conv;
         let taps = kernel * kernel;
         assert!(taps <= TAPS, "a kernel of at most 3x3");
-        let weight = |output: usize, tap: usize, input: usize| values[(output * channels_in + input) * taps + tap];
-        let weights = packed(whole, kernels.panel(), channels_out, taps, [channels_in, BLOCK], weight);
+        let at = |output: usize, tap: usize, input: usize| (output * channels_in + input) * taps + tap;
+        let weights = packed(&numbers, kernels.panel(), channels_out, taps, [channels_in, BLOCK], at);
         Direct { weights, units, bias: pack::padded(&conv.bias), channels_in, kernel, stride }
     }
 
@@ -83,12 +83,12 @@ impl Direct {
     pub fn stem(conv: &Conv, kernels: Kernels) -> Direct {
         let Conv { channels_in, channels_out, kernel, stride, .. } = *conv;
         let row = kernel * channels_in;
-        let Units { values, units, whole } = Units::new(conv, conv.weight.len());
-        let weight = |output: usize, tap: usize, at: usize| {
+        let Units { numbers, units } = Units::new(conv, conv.weight.len());
+        let at = |output: usize, tap: usize, at: usize| {
             let (channel, dx) = (at % channels_in, at / channels_in);
-            values[((output * channels_in + channel) * kernel + tap) * kernel + dx]
+            ((output * channels_in + channel) * kernel + tap) * kernel + dx
         };
-        let weights = packed(whole, kernels.panel(), channels_out, kernel, [row, row], weight);
+        let weights = packed(&numbers, kernels.panel(), channels_out, kernel, [row, row], at);
         Direct { weights, units, bias: pack::padded(&conv.bias), channels_in, kernel, stride }
     }
 
@@ -137,19 +137,22 @@ impl Direct {
     }
 }
 
-/// [`pack::panels`] of whole numbers or of others.
+/// [`pack::panels`] of weights that lie at `at(output, tap, input)`.
 fn packed(
-    whole: bool,
+    numbers: &Numbers<'_>,
     panel: usize,
     outputs: usize,
     taps: usize,
     depth: [usize; 2],
-    weight: impl Fn(usize, usize, usize) -> f32,
+    at: impl Fn(usize, usize, usize) -> usize,
 ) -> Weights {
-    if whole {
-        Weights::Levels(pack::panels(panel, outputs, taps, depth, weight))
-    } else {
-        Weights::Plain(pack::panels(panel, outputs, taps, depth, weight))
+    match numbers {
+        Numbers::Whole(levels) => {
+            Weights::Levels(pack::panels(panel, outputs, taps, depth, |o, t, i| f64::from(levels[at(o, t, i)])))
+        }
+        Numbers::Plain(values) => {
+            Weights::Plain(pack::panels(panel, outputs, taps, depth, |o, t, i| f64::from(values[at(o, t, i)])))
+        }
     }
 }
 

@@ -7,9 +7,10 @@
 //! int8 model stay whole numbers, of two bytes: reading weights is what the small maps of the last stages wait for.
 #![allow(unsafe_code, reason = "packed weights are read a vector at a time, by address")]
 
+use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 
-use super::super::network::Conv;
+use super::super::network::{Conv, Values};
 use super::simd::Isa;
 
 /// Channels of a block.
@@ -116,61 +117,44 @@ macro_rules! with_weights {
 }
 pub(crate) use with_weights;
 
-/// A convolution's weights in units of their output channel: -127 to 127 and whole, as they are in an int8 model, or plain
-/// with units of one.
+/// A convolution's weights as they are packed.
 #[derive(Debug)]
-pub struct Units {
+pub struct Units<'a> {
     /// In the order of [`Conv::weight`].
-    pub values: Vec<f32>,
+    pub numbers: Numbers<'a>,
     /// The unit of each output channel, filled up with zeros to whole blocks.
     pub units: Aligned,
-    /// Whether all values are whole.
-    pub whole: bool,
 }
 
-impl Units {
-    /// Largest level of int8; the largest weight of a channel lies on it.
-    const LEVELS: f32 = 127.0;
-    /// How far from whole a weight may come out that was a level times two factors in f32: 127 roundings of 1.2e-7, twice.
-    const ROUNDING: f32 = 1e-3;
+/// Weights in units of their output channel.
+#[derive(Debug)]
+pub enum Numbers<'a> {
+    /// In units of one.
+    Plain(Cow<'a, [f32]>),
+    /// Levels of an int8 model.
+    Whole(&'a [i8]),
+}
 
+impl<'a> Units<'a> {
     /// Packed weights of at most these bytes stay plain: caches hold them, and widening whole numbers takes a tenth longer.
     const PLAIN_BYTES: usize = 4 << 20;
 
-    /// Finds out what the weights are, and whether `packed` of them are better kept whole.
-    pub fn new(conv: &Conv, packed: usize) -> Units {
-        let plain =
-            || Units { values: conv.weight.clone(), units: padded(&vec![1.0; conv.channels_out]), whole: false };
-        if packed * size_of::<f32>() <= Self::PLAIN_BYTES { plain() } else { Self::levels(conv).unwrap_or_else(plain) }
+    /// Levels, if that is what the weights are and `packed` of them are better kept so.
+    pub fn new(conv: &'a Conv, packed: usize) -> Self {
+        let small = packed * size_of::<f32>() <= Self::PLAIN_BYTES;
+        Self::levels(conv).filter(|_| !small).unwrap_or_else(|| Units {
+            numbers: Numbers::Plain(conv.weight.plain()),
+            units: padded(&vec![1.0; conv.channels_out]),
+        })
     }
 
     /// The weights as levels of int8, if that is what they are.
-    pub fn levels(conv: &Conv) -> Option<Units> {
-        let mut values = Vec::with_capacity(conv.weight.len());
-        let mut units = Vec::with_capacity(conv.channels_out);
-        for channel in conv.weight.chunks(conv.weight.len() / conv.channels_out) {
-            let most = channel.iter().fold(0f32, |most, weight| if weight.abs() > most { weight.abs() } else { most });
-            let unit = if most > 0.0 { most / Self::LEVELS } else { 1.0 };
-            if !levels_of(channel, unit, &mut values) {
-                return None;
-            }
-            units.push(unit);
+    pub fn levels(conv: &'a Conv) -> Option<Self> {
+        match &conv.weight {
+            Values::Levels { levels, units } => Some(Units { numbers: Numbers::Whole(levels), units: padded(units) }),
+            Values::Plain(_) => None,
         }
-        Some(Units { values, units: padded(&units), whole: true })
     }
-}
-
-/// Appends the weights of a channel as multiples of `unit`; whether they are whole. A function of its own, entered for each
-/// channel: a browser compiles better what is entered often.
-#[inline(never)]
-fn levels_of(channel: &[f32], unit: f32, levels: &mut Vec<f32>) -> bool {
-    channel.iter().all(|weight| {
-        let exact = weight / unit;
-        // To the nearest; `round` is a call for every weight where the processor may lack an instruction for it.
-        let level = (exact + 0.5f32.copysign(exact)) as i32 as f32;
-        levels.push(level);
-        (exact - level).abs() <= Units::ROUNDING
-    })
 }
 
 /// Packs a matrix a tap for the matrix kernel; `weight(output, tap, input)`.
@@ -181,7 +165,7 @@ pub fn panels<T: Stored>(
     outputs: usize,
     taps: usize,
     [inputs, depth]: [usize; 2],
-    weight: impl Fn(usize, usize, usize) -> f32,
+    weight: impl Fn(usize, usize, usize) -> f64,
 ) -> Aligned<T> {
     let padded_inputs = inputs.next_multiple_of(depth);
     let mut packed = Aligned::zeros(outputs.next_multiple_of(BLOCK) * taps * padded_inputs);
@@ -190,7 +174,7 @@ pub fn panels<T: Stored>(
         for input in 0..inputs {
             for tap in 0..taps {
                 let row = (input / depth * taps + tap) * depth + input % depth;
-                packed[start + row * panel + lane] = T::stored(f64::from(weight(output, tap, input)));
+                packed[start + row * panel + lane] = T::stored(weight(output, tap, input));
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Every kernel, forced in turn, against the specification.
 
 use super::super::architecture::{GuideMode, GuidedFilterConfig};
-use super::super::network::Conv;
+use super::super::network::{Conv, Values};
 use super::super::reference::{self, Map};
 use super::conv::{Direct, Finish, Framed, Size};
-use super::pack::{self, Aligned, BLOCK, Units};
+use super::pack::{self, Aligned, BLOCK, Numbers, Units};
 use super::simd::Kernels;
 use super::winograd::{Outputs, Winograd};
 use super::{guided, pool};
@@ -24,20 +24,21 @@ fn noise(seed: u32, count: usize) -> Vec<f32> {
 fn random_conv(seed: u32, [channels_in, channels_out]: [usize; 2], [kernel, stride]: [usize; 2]) -> Conv {
     let taps = channels_in * kernel * kernel;
     let scale = (taps as f32).sqrt().recip();
-    let weight = noise(seed, channels_out * taps).into_iter().map(|value| value * scale).collect();
+    let weight: Vec<f32> = noise(seed, channels_out * taps).into_iter().map(|value| value * scale).collect();
+    let weight = weight.into();
     Conv { channels_in, channels_out, kernel, stride, weight, bias: noise(seed + 1, channels_out) }
 }
 
-/// The same with weights as an int8 model has them, through the two roundings that levels, scale and normalisation go.
-fn int8(mut conv: Conv) -> Conv {
+/// The same with weights as an int8 model has them; some units are below zero, as normalisation may make them.
+fn int8(conv: Conv) -> Conv {
     let length = conv.weight.len() / conv.channels_out;
-    for (channel, unit) in conv.weight.chunks_mut(length).zip(noise(99, conv.channels_out)) {
+    let (mut levels, mut units) = (Vec::new(), Vec::new());
+    for (channel, factor) in conv.weight.plain().chunks(length).zip(noise(99, conv.channels_out)) {
         let most = channel.iter().fold(0f32, |most, weight| most.max(weight.abs()));
-        channel
-            .iter_mut()
-            .for_each(|weight| *weight = (*weight / most * 127.0).round() * (most / 127.0) * (1.5 + unit));
+        levels.extend(channel.iter().map(|weight| (*weight / most * 127.0).round() as i8));
+        units.push(most / 127.0 * (0.5 + factor));
     }
-    conv
+    Conv { weight: Values::Levels { levels, units }, ..conv }
 }
 
 fn maps(seed: u32, size: Size, channels: usize) -> Vec<Map> {
@@ -126,19 +127,20 @@ fn weights_of_an_int8_model_are_kept_as_whole_numbers_and_others_as_they_are() {
     const LARGE: usize = 1 << 22;
     let conv = random_conv(5, [64, 40], [3, 1]);
     let plain = Units::new(&conv, LARGE);
-    assert!(!plain.whole && plain.values == conv.weight && plain.units[..40] == [1.0; 40]);
-    let mut int8 = int8(conv);
-    int8.weight[..64 * 9].fill(0.0);
-    let levels = Units::new(&int8, LARGE);
-    assert!(levels.whole);
-    for (index, (level, weight)) in levels.values.iter().zip(&int8.weight).enumerate() {
-        let unit = levels.units[index / (64 * 9)];
-        assert!(*level == level.round() && level.abs() <= 127.0, "{level}");
-        assert!((level * unit - weight).abs() <= 127.0 * unit * 1e-6, "{level} x {unit} for {weight}");
+    let Numbers::Plain(values) = plain.numbers else { panic!("weights of no int8 model") };
+    assert!(values == conv.weight.plain() && plain.units[..40] == [1.0; 40]);
+    let int8 = int8(conv);
+    let whole = Units::new(&int8, LARGE);
+    let Numbers::Whole(levels) = whole.numbers else { panic!("weights of an int8 model") };
+    assert!(whole.units[..40].iter().any(|unit| *unit < 0.0));
+    let expected = int8.weight.plain();
+    for (index, (level, weight)) in levels.iter().zip(&*expected).enumerate() {
+        assert_eq!(f32::from(*level) * whole.units[index / (64 * 9)], *weight, "at {index}");
     }
-    assert!(!Units::new(&int8, int8.weight.len()).whole, "few weights stay plain");
-    int8.weight[7000] *= 1.01;
-    assert!(!Units::new(&int8, LARGE).whole, "one weight between two levels");
+    let small = Units::new(&int8, int8.weight.len());
+    let Numbers::Plain(values) = small.numbers else { panic!("few weights stay plain") };
+    assert_eq!(values, expected);
+    assert_eq!(small.units[..40], [1.0; 40]);
 }
 
 /// f32 sums of 600 products of numbers below one: measured 5e-7 at most (2.1e-6 without fused multiplication, scaled weights),
@@ -199,8 +201,9 @@ fn comparison_notices_one_weight_one_border_and_another_batch() {
     for kernels in Kernels::all() {
         for way in [None, Some(Outputs::Two), Some(Outputs::Four)] {
             let right = expected(&conv, &input, None);
-            let mut changed = conv.clone();
-            changed.weight[32 * 9 * 31 + 9 * 31] += 1e-3;
+            let mut weight = conv.weight.plain().into_owned();
+            weight[32 * 9 * 31 + 9 * 31] += 1e-3;
+            let changed = Conv { weight: weight.into(), ..conv.clone() };
             assert!(difference(&run(kernels, &changed, way, &input, None), &right) > tolerance(way), "one weight");
             // A window that wraps to the next row instead of ending at the border.
             let mut shifted = input.clone();

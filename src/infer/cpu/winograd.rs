@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use super::super::network::Conv;
 use super::conv::{Finish, Size};
 use super::gemm::{Runs, Walk, sums, with_rows};
-use super::pack::{self, Aligned, BLOCK, Stored, Units, Weights, with_weights};
+use super::pack::{self, Aligned, BLOCK, Numbers, Stored, Units, Weights, with_weights};
 use super::simd::{Isa, Kernels, Task};
 use super::threads;
 
@@ -126,14 +126,22 @@ impl Winograd {
     }
 
     /// The same with weights that were brought to units before.
-    pub fn of(conv: &Conv, outputs: Outputs, Units { values, units, whole }: Units, kernels: Kernels) -> Winograd {
+    pub fn of(conv: &Conv, outputs: Outputs, Units { numbers, units }: Units<'_>, kernels: Kernels) -> Winograd {
         assert_eq!((conv.kernel, conv.stride), (3, 1), "Winograd's filtering is for 3x3 with stride 1");
         let (channels, panel) = ([conv.channels_in, conv.channels_out], kernels.panel());
-        let weights = match (outputs, whole) {
-            (Outputs::Four, true) => Weights::Levels(packed::<Four, _, 6, 4>(&values, channels, panel)),
-            (Outputs::Four, false) => Weights::Plain(packed::<Four, _, 6, 4>(&values, channels, panel)),
-            (Outputs::Two, true) => Weights::Levels(packed::<Two, _, 4, 2>(&values, channels, panel)),
-            (Outputs::Two, false) => Weights::Plain(packed::<Two, _, 4, 2>(&values, channels, panel)),
+        let weights = match (outputs, &numbers) {
+            (Outputs::Four, Numbers::Whole(levels)) => {
+                Weights::Levels(packed::<Four, _, _, 6, 4>(levels, channels, panel))
+            }
+            (Outputs::Four, Numbers::Plain(values)) => {
+                Weights::Plain(packed::<Four, _, _, 6, 4>(values, channels, panel))
+            }
+            (Outputs::Two, Numbers::Whole(levels)) => {
+                Weights::Levels(packed::<Two, _, _, 4, 2>(levels, channels, panel))
+            }
+            (Outputs::Two, Numbers::Plain(values)) => {
+                Weights::Plain(packed::<Two, _, _, 4, 2>(values, channels, panel))
+            }
         };
         Winograd { outputs, weights, units, bias: pack::padded(&conv.bias), channels_in: conv.channels_in }
     }
@@ -197,8 +205,8 @@ impl Winograd {
 }
 
 /// G g G^T of all weights.
-fn packed<S: Scheme<IN, OUT>, T: Stored, const IN: usize, const OUT: usize>(
-    weights: &[f32],
+fn packed<S: Scheme<IN, OUT>, N: Copy + Into<f64>, T: Stored, const IN: usize, const OUT: usize>(
+    weights: &[N],
     [channels_in, channels_out]: [usize; 2],
     panel: usize,
 ) -> Aligned<T> {
@@ -211,7 +219,7 @@ fn packed<S: Scheme<IN, OUT>, T: Stored, const IN: usize, const OUT: usize>(
         let count = panel.min(channels_out - first);
         for input in 0..channels_in {
             let kernels = &weights[(first * channels_in + input) * 9..];
-            transform::<S, T, IN, OUT>(kernels, channels_in * 9, count, panel, &mut lanes);
+            transform::<S, N, T, IN, OUT>(kernels, channels_in * 9, count, panel, &mut lanes);
             for (position, lanes) in lanes.chunks_exact(panel).enumerate() {
                 packed[position * length + input * panel..][..count].copy_from_slice(&lanes[..count]);
             }
@@ -223,17 +231,17 @@ fn packed<S: Scheme<IN, OUT>, T: Stored, const IN: usize, const OUT: usize>(
 /// G g G^T of `count` kernels, `step` values apart, into the lanes of `[position][panel]`. A function of its own, entered
 /// for each input: a browser compiles better what is entered often.
 #[inline(never)]
-fn transform<S: Scheme<IN, OUT>, T: Stored, const IN: usize, const OUT: usize>(
-    kernels: &[f32],
+fn transform<S: Scheme<IN, OUT>, N: Copy + Into<f64>, T: Stored, const IN: usize, const OUT: usize>(
+    kernels: &[N],
     step: usize,
     count: usize,
     panel: usize,
     lanes: &mut [T],
 ) {
     for lane in 0..count {
-        let kernel: &[f32; 9] = kernels[lane * step..].first_chunk().expect("a 3x3 kernel for each pair of channels");
+        let kernel: &[N; 9] = kernels[lane * step..].first_chunk().expect("a 3x3 kernel for each pair of channels");
         let lines: [[f64; IN]; 3] =
-            [0, 3, 6].map(|at| along::<IN>(&S::WEIGHTS, [0, 1, 2].map(|x| f64::from(kernel[at + x]))));
+            [0, 3, 6].map(|at| along::<IN>(&S::WEIGHTS, [0, 1, 2].map(|x| kernel[at + x].into())));
         for x in 0..IN {
             let column = along::<IN>(&S::WEIGHTS, lines.map(|line| line[x]));
             for (y, value) in column.into_iter().enumerate() {

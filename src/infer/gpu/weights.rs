@@ -159,7 +159,7 @@ fn pack(conv: &Conv) -> Vec<f32> {
     assert!(taps.quads.is_multiple_of(TILE_STEP) && conv.channels_out.is_multiple_of(4), "channels fill whole steps");
     let (kernel, run) = (conv.kernel, 4 * taps.quads as usize);
     let mut packed = vec![0.0; (taps.height * taps.width) as usize * run * conv.channels_out];
-    for (out, of_channel) in conv.weight.chunks(conv.channels_in * kernel * kernel).enumerate() {
+    for (out, of_channel) in conv.weight.plain().chunks(conv.channels_in * kernel * kernel).enumerate() {
         for (at, value) in of_channel.iter().enumerate() {
             let (channel, tap) = (at / (kernel * kernel), at % (kernel * kernel));
             let k = if taps.width == 1 && kernel != 1 {
