@@ -452,8 +452,9 @@ rustfmt_tools() { rustfmt --edition 2024 --config-path . --check tools/serve.rs 
 # The same report, natively and in a browser, and no request in between.
 page_tests() {
   need_server
+  cargo build "${NATIVE[@]}" --example varied
   GRNET_BROWSER=$BROWSER GRNET_SERVER=$SERVER GRNET_BIN=$TARGET/ci/grnet GRNET_MODEL=$WEIGHTS/grnet.safetensors \
-    node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
+    GRNET_VARIED=$TARGET/ci/examples/varied node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
 
 # What the extension sees of pages needs no wasm: its detector is played.

@@ -9,7 +9,7 @@ use crate::clock::now_ms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::infer::self_check::{self, Known, Opened, known_bytes};
 pub use crate::infer::self_check::{DeviceChoice, SelfCheck, WhyNotGpu};
-use crate::infer::{Engine, Outputs, Units};
+use crate::infer::{Engine, Network, Outputs, Units};
 use crate::model::{
     AUTO_SCAN_SHARE, CalibrationBucket, LIKELY_FAKE_SHARE, ModelFile, ModelMeta, Thresholds, UntouchedOutcomes,
 };
@@ -256,8 +256,16 @@ impl Detector {
     /// # Errors
     /// `BadWeights` when the file is not a valid model.
     pub fn on_cpu(model: &[u8]) -> Result<Self> {
-        let (network, meta, id) = ModelFile::parse(model)?.into_network()?;
-        Ok(Detector { engine: Engine::cpu(network), meta, id, checked: None, why_not_gpu: None })
+        Self::on(ModelFile::parse(model)?, |network| Ok(Engine::cpu(network)))
+    }
+
+    /// Loads a parsed file onto the engine that is made for it, unchecked.
+    ///
+    /// # Errors
+    /// `BadWeights` when the file is not a valid model; that of `engine`.
+    pub fn on(file: ModelFile, engine: impl FnOnce(Network) -> Result<Engine>) -> Result<Self> {
+        let (network, meta, id) = file.into_network()?;
+        Ok(Detector { engine: engine(network)?, meta, id, checked: None, why_not_gpu: None })
     }
 
     /// What [`prepare`] needs to know of this model.

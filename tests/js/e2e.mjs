@@ -1,14 +1,15 @@
 // The page end to end in headless Chromium, with both builds: a real photo in, the report read, compared with the native
 // program on the same file; no request after loading; nothing on the console; no layout shift while loading; without a
 // network from the second visit on; in Firefox too, where there is one. What it looks like goes to dist/screenshots.
-// Run by `./build.sh test`, which builds everything first and sets GRNET_BROWSER, GRNET_SERVER, GRNET_BIN, GRNET_MODEL.
+// Run by `./build.sh test`, which builds everything first and sets GRNET_BROWSER, GRNET_SERVER, GRNET_BIN, GRNET_VARIED and
+// GRNET_MODEL.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -25,6 +26,8 @@ const SCREENSHOTS = root('dist/screenshots');
 const PATIENCE_MS = 170_000;
 /** Decoding and resizing are the same code; networks on two backends differ in the order of their sums. */
 const TOLERANCE = 1e-3;
+/** Varied photos that have to get the same verdicts everywhere. */
+const SAME = Number(process.env.GRNET_SAME ?? 24);
 /** The browser itself may look for a newer service worker when it likes: the two fixed scripts, with nothing of a photo. */
 const UPDATE_CHECK = ['GET /sw.js', 'GET /files.js'];
 
@@ -146,6 +149,39 @@ async function accessible(page) {
 }
 
 const astronaut = () => ({ name: 'astronaut.jpg', bytes: readFileSync(PHOTO) });
+
+/** Varied photos of the one free face, the first `count` of those that `tests/same.rs` judges, and what the native program says of each. */
+function varied(count) {
+  const folder = mkdtempSync(join(tmpdir(), 'grnet-varied-'));
+  execFileSync(env('GRNET_VARIED'), [folder, String(count)]);
+  const files = readdirSync(folder).map((name) => ({ name, bytes: readFileSync(join(folder, name)) }));
+  const args = ['detect', '--json', '--stability', '--device', 'cpu', '--model', env('GRNET_MODEL'), folder];
+  // Lines of reports, and an exit status that tells of photos without a face.
+  const { stdout } = spawnSync(env('GRNET_BIN'), args, { encoding: 'utf8', maxBuffer: 1 << 28 });
+  const lines = stdout.trim().split('\n').map((line) => JSON.parse(line));
+  const expected = new Map(lines.map((report) => [basename(report.file.name), report]));
+  rmSync(folder, { recursive: true });
+  assert.equal(expected.size, count);
+  return { files, expected };
+}
+
+/** Holds reports against the native program's; tells the largest difference of p_fake. */
+function same(t, what, reports, expected) {
+  assert.equal(reports.length, expected.size, what);
+  let worst = 0;
+  let judged = 0;
+  for (const found of reports) {
+    const wanted = expected.get(found.file.name);
+    assert.equal(found.faces.length, wanted.faces.length, `${what}, ${found.file.name}`);
+    assert.equal(found.band, wanted.band, `${what}, ${found.file.name}`);
+    assert.equal(found.p_fake === null, wanted.p_fake === null, `${what}, ${found.file.name}`);
+    if (found.p_fake === null) continue;
+    judged += 1;
+    worst = Math.max(worst, Math.abs(found.p_fake - wanted.p_fake));
+  }
+  t.diagnostic(`${what}: p_fake differs by at most ${worst.toExponential(1)} from the native program's in ${judged} judged of ${reports.length} files`);
+  assert.ok(judged > reports.length / 2 && worst <= TOLERANCE, `${what}: ${judged} judged, ${worst}`);
+}
 
 /** The status line for a request target as it is, which fetch() would tidy up. */
 function status(target) {
@@ -404,6 +440,25 @@ test('many photos: stopped and gone on with, sorted, chosen, saved as one file',
   await context.close();
 });
 
+// GRNET_SAME=200 asks for all; SwiftShader's WebGPU takes a second a photo and more.
+for (const [build, count] of [['cpu', SAME], ['gpu', Math.ceil(SAME / 6)]]) {
+  test(`${build} build: ${count} varied photos get the native program's verdicts`, async (t) => {
+    const { files, expected } = varied(count);
+    const { page, context, problems } = await open(`?backend=${build}`);
+    await ready(page);
+    await drop(page, files);
+    await page.waitForFunction(
+      (n) => document.querySelectorAll('.tile:not([data-band=waiting], [data-band=working])').length >= n,
+      count,
+      { timeout: PATIENCE_MS + count * 10_000 },
+    );
+    const { content } = await saved(page, '#keep-all');
+    same(t, `Chromium, ${build}`, JSON.parse(content), expected);
+    assert.deepEqual(problems, []);
+    await context.close();
+  });
+}
+
 test('the page speaks German where the browser does, and changes its language at once', async () => {
   const { page, context, problems } = await open('?backend=cpu', { locale: 'de-DE' });
   await drop(page, [astronaut()]);
@@ -608,7 +663,7 @@ test('dark colours, a 360 px phone, and the keyboard', async () => {
 });
 
 const FIREFOX = findFirefox();
-test('Firefox: the CPU build gives the same report', { skip: FIREFOX ? false : 'no firefox was found' }, async () => {
+test('Firefox: the CPU build gives the same reports', { skip: FIREFOX ? false : 'no firefox was found' }, async (t) => {
   const { firefox, close } = await openFirefox(FIREFOX, `${url}?backend=cpu`);
   try {
     await firefox.until(`document.querySelector('#status').dataset.state !== 'starting'`, PATIENCE_MS);
@@ -627,6 +682,25 @@ test('Firefox: the CPU build gives the same report', { skip: FIREFOX ? false : '
     assert.deepEqual(found.faces[0].box, expected.faces[0].box);
     assert.equal(await firefox.evaluate(`document.querySelector('#request-count').textContent`), '0');
     writeFileSync(`${SCREENSHOTS}/firefox.png`, await firefox.screenshot());
+
+    const { files, expected: all } = varied(Math.ceil(SAME / 6));
+    const data = files.map(({ name, bytes }) => ({ name, base64: bytes.toString('base64') }));
+    await firefox.evaluate(`{
+      document.querySelector('#clear').click();
+      const transfer = new DataTransfer();
+      for (const { name, base64 } of ${JSON.stringify(data)}) {
+        transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name));
+      }
+      dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, cancelable: true }));
+    }`);
+    const done = `document.querySelectorAll('.tile:not([data-band=waiting], [data-band=working])').length >= ${files.length}`;
+    await firefox.until(done, PATIENCE_MS);
+    const reports = [];
+    for (const index of files.keys()) {
+      await firefox.evaluate(`document.querySelectorAll('.tile button')[${index}].click()`);
+      reports.push(JSON.parse(await firefox.evaluate(`document.querySelector('.report').textContent`)));
+    }
+    same(t, 'Firefox', reports, all);
   } finally {
     await close();
   }
