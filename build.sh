@@ -12,6 +12,7 @@ export CARGO_TARGET_DIR=$TARGET
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 WEIGHTS=${GRNET_WEIGHTS:-weights} # a folder with grnet.safetensors and grnet.json
 WASM=wasm32-unknown-unknown
+ARM=aarch64-unknown-linux-gnu
 TOOLS=${GRNET_TOOLS:-$TARGET/tools}
 SITE=dist/site
 EXTENSION=dist/extension # -chromium and -firefox
@@ -40,6 +41,7 @@ usage: ./build.sh COMMAND
   reproducible       build dist/ twice, in two places, and compare every byte
   fuzz MINUTES       feed hostile files to what reads files, MINUTES for each target of fuzz/ (needs a nightly Rust)
   miri               look for undefined behaviour in the kernels: miri, else the address sanitizer (needs a nightly Rust)
+  arm                test the kernels for ARM processors on an emulated one (needs Debian's packages)
   train-env          prepare .torch/, the LibTorch that the fastest CPU training links against
   clean              remove dist/ and what the tests left (the cargo target folder stays)
   help               this text
@@ -293,6 +295,18 @@ fuzz() {
 need_nightly() {
   need_rust
   have rustup && rustup run nightly rustc --version >/dev/null 2>&1 || die "a nightly Rust is needed: rustup toolchain install nightly"
+}
+
+# The NEON kernels, each against the specification, on a processor that QEMU plays.
+arm() {
+  need_rust
+  have qemu-aarch64 && have aarch64-linux-gnu-gcc ||
+    debian_install qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross ||
+    die "needed: qemu-user, gcc-aarch64-linux-gnu, libc6-dev-arm64-cross"
+  have rustup && rustup target add $ARM
+  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+    CARGO_TARGET_DIR=$TARGET/arm cargo test --locked --profile ci --target $ARM --lib --no-default-features infer::cpu
 }
 
 # Kernels are the only unsafe code. miri sees the scalar ones alone (instructions of processors are foreign to it), but all
@@ -604,6 +618,7 @@ main() {
     reproducible) reproducible ;;
     fuzz) fuzz "$@" ;;
     miri) miri ;;
+    arm) arm ;;
     train-env) train_env ;;
     clean) clean ;;
     help | -h | --help) help ;;

@@ -446,6 +446,7 @@ for (const [build, count] of [['cpu', SAME], ['gpu', Math.ceil(SAME / 6)]]) {
     const { files, expected } = varied(count);
     const { page, context, problems } = await open(`?backend=${build}`);
     await ready(page);
+    assert.equal(await page.getAttribute('#status', 'data-build'), build, await page.textContent('#note'));
     await drop(page, files);
     await page.waitForFunction(
       (n) => document.querySelectorAll('.tile:not([data-band=waiting], [data-band=working])').length >= n,

@@ -197,7 +197,7 @@ def attacked(net, meta, crops, labels, epsilon):
 
 
 def crop_of(picture, face, margin, side):
-    b = face["bounds"]
+    b = face["box"]
     length = max(b["width"], b["height"]) * margin
     centre = b["x"] + b["width"] / 2, b["y"] + b["height"] / 2
     scale = side / length
