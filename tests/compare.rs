@@ -27,7 +27,7 @@ use grnet::train::measure::picture_grid::{self, GUTTER_PX};
 
 /// A pack of flat grey pictures with a little texture; fakes of generator `a` are darker, of `b` brighter.
 fn make_pack(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("grnet-compare-{}-{name}", std::process::id()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare").join(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     let mut table = String::from("path,label,source,generator,group,split,crop\n");

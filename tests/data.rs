@@ -19,7 +19,7 @@ use grnet::train::looks::degrade::encode_jpeg;
 
 /// A fresh folder of a test.
 fn folder(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("grnet-data-{}-{name}", std::process::id()));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("data").join(name);
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();
     path

@@ -31,7 +31,7 @@ use grnet::train::reconstruct::{self, Alignment, Length, Maker, Plan, Rising, Ta
 
 /// A fresh folder of a test.
 fn folder(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("grnet-train-{}-{name}", std::process::id()));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("train").join(name);
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();
     path

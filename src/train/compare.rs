@@ -1,6 +1,8 @@
 //! The paper's comparison: any [`System`] trained and measured on one pack with one budget, and the paper's tables with its
-//! numbers beside ours. [`data`] draws, [`learn`] trains, [`figures`] measures, [`tables`] and [`page`] write.
+//! numbers beside ours. [`data`] draws, [`learn`] trains, [`figures`] measures, [`tables`] and [`page`] write;
+//! [`back_propagation`] shows what of a picture spoke for a decision.
 
+pub mod back_propagation;
 pub mod data;
 pub mod figures;
 pub mod learn;

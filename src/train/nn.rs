@@ -3,7 +3,6 @@
 pub mod afm;
 pub mod baselines;
 pub mod cam;
-pub mod guided;
 pub mod input;
 pub mod layers;
 pub mod mte;

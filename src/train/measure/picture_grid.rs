@@ -9,9 +9,9 @@ use crate::picture::Rgb8;
 use crate::picture::crop;
 use crate::train::backend::Cpu;
 use crate::train::compare::Kept;
+use crate::train::compare::back_propagation::{centred, guided_back_propagation};
 use crate::train::compare::system::Competitor;
 use crate::train::looks::degrade::{Plan, Step};
-use crate::train::nn::guided::{centred, guided};
 use crate::train::nn::input;
 use crate::train::nn::mte;
 use crate::train::nn::residuals::highpass::{HighPass, Kernel};
@@ -108,7 +108,7 @@ pub fn features<B: AutodiffBackend>(
         for (face, row) in faces.iter().zip(&mut rows) {
             let crop = crop::resize(face, meta.side_px, meta.side_px)?;
             let unit = input::batch_unit::<B::InnerBackend>(&[crop], device);
-            row.push(shown(centred(guided(&competitor, unit)?))?);
+            row.push(shown(centred(guided_back_propagation(&competitor, unit)?))?);
         }
     }
     grid(&rows, side_px)

@@ -22,7 +22,7 @@ type Plain<B> = <B as AutodiffBackend>::InnerBackend;
 ///
 /// # Errors
 /// `BadUsage` for systems other than AMTENnet's network behind a front end.
-pub fn guided<B: AutodiffBackend>(
+pub fn guided_back_propagation<B: AutodiffBackend>(
     competitor: &Competitor<B>,
     unit: Tensor<Plain<B>, 4>,
 ) -> Result<Tensor<Plain<B>, 4>> {
@@ -117,7 +117,7 @@ mod tests {
             assert!(largest > 0.0, "{}", system.name());
             let worst = exact.iter().zip(&staged).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst <= 1e-4 * largest, "{}: off by {worst} of {largest}", system.name());
-            let guided = values(guided(&competitor, unit).unwrap());
+            let guided = values(guided_back_propagation(&competitor, unit).unwrap());
             let moved = exact.iter().zip(&guided).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(moved > 1e-2 * largest, "{}: moved by {moved} of {largest}", system.name());
         }
@@ -128,7 +128,7 @@ mod tests {
         let device = Default::default();
         let competitor = System::Meso4.init::<Learning>(2, 64, false, &device).unwrap();
         let unit = input::batch_unit::<Cpu>(&[known_picture(64)], &device);
-        assert_eq!(guided(&competitor, unit).unwrap_err().kind(), ErrorKind::BadUsage);
+        assert_eq!(guided_back_propagation(&competitor, unit).unwrap_err().kind(), ErrorKind::BadUsage);
     }
 
     #[test]
