@@ -58,14 +58,15 @@ need_rust() {
   have cargo || die "Rust is missing: install it from https://rustup.rs"
 }
 
-need_wasm_target() {
+# need_target TARGET: Rust's own libraries for it.
+need_target() {
   need_rust
   local libdir
-  libdir=$(rustc --print target-libdir --target $WASM)
+  libdir=$(rustc --print target-libdir --target $1)
   [[ -d $libdir ]] && return
-  have rustup || die "the Rust target $WASM is missing, and so is rustup to install it"
-  say "installing the Rust target $WASM"
-  rustup target add $WASM
+  have rustup || die "the Rust target $1 is missing, and so is rustup to install it"
+  say "installing the Rust target $1"
+  rustup target add $1
 }
 
 # cargo_tool CRATE VERSION: compiles a tool, once, into $TOOLS/CRATE-VERSION/bin; a `-cli` at the crate's end is left out.
@@ -152,7 +153,7 @@ check_weights() {
 }
 
 site() {
-  need_wasm_target
+  need_target $WASM
   need_wasm_bindgen
   check_weights
   wasm_build
@@ -260,7 +261,7 @@ sbom() {
 
 # Two copies of the tree, in places of other names and depths, each built with an empty target folder.
 reproducible() {
-  need_wasm_target
+  need_target $WASM
   need_wasm_bindgen
   local place work=$TARGET/reproducible
   rm -rf "$work"
@@ -299,11 +300,10 @@ need_nightly() {
 
 # The NEON kernels, each against the specification, on a processor that QEMU plays.
 arm() {
-  need_rust
   have qemu-aarch64 && have aarch64-linux-gnu-gcc ||
     debian_install qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross ||
     die "needed: qemu-user, gcc-aarch64-linux-gnu, libc6-dev-arm64-cross"
-  have rustup && rustup target add $ARM
+  need_target $ARM
   CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
     CARGO_TARGET_DIR=$TARGET/arm cargo test --locked --profile ci --target $ARM --lib --no-default-features infer::cpu
@@ -482,7 +482,7 @@ firefox_tests() {
 }
 
 run_tests() {
-  need_wasm_target
+  need_target $WASM
   find_lavapipe || debian_install mesa-vulkan-drivers || say "no lavapipe (mesa-vulkan-drivers): GPU tests are skipped"
   check "format" cargo fmt --check
   check "format of tools" rustfmt_tools

@@ -1,12 +1,13 @@
 //! The same answer everywhere: varied photos on every kernel of the processor, forced in turn, and on a GPU. The browsers
 //! answer the same files in `tests/js/e2e.mjs`.
 
+mod common;
 #[path = "common/varied.rs"]
 mod varied;
 
+use common::models::shipped_file;
 use grnet::detector::{Detector, Prepared, prepare};
 use grnet::infer::{Engine, cpu};
-use grnet::model::ModelFile;
 use grnet::picture::face::Finder;
 use grnet::report::Report;
 
@@ -17,11 +18,6 @@ fn count() -> usize {
 
 /// Largest difference of p_fake; `docs/robustness.md` tells what was seen.
 const TOLERANCE: f32 = 1e-3;
-
-fn shipped() -> ModelFile {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/grnet.safetensors");
-    ModelFile::parse(&std::fs::read(path).expect("the shipped model is there")).expect("it is a model")
-}
 
 fn prepared(detector: &Detector, count: usize) -> Vec<Prepared> {
     let mut finder = Finder::new().expect("the shipped finder");
@@ -64,7 +60,7 @@ fn check(found: &[Report], expected: &[Report], what: &str) {
 fn every_kernel_of_the_processor_gives_the_same_verdicts_on_varied_files() {
     let on = |kernels| {
         let engine = move |network| Ok(Engine::Cpu(Box::new(cpu::Engine::with_kernels(network, kernels))));
-        Detector::on(shipped(), engine).expect("a detector")
+        Detector::on(shipped_file(), engine).expect("a detector")
     };
     let all = cpu::Kernels::all();
     let best = on(cpu::Kernels::best());
@@ -83,12 +79,12 @@ fn every_kernel_of_the_processor_gives_the_same_verdicts_on_varied_files() {
 /// A comparison that cannot fail proves nothing.
 #[test]
 fn another_radius_of_the_filter_is_noticed() {
-    let detector = Detector::on(shipped(), |network| Ok(Engine::cpu(network))).expect("a detector");
+    let detector = Detector::on(shipped_file(), |network| Ok(Engine::cpu(network))).expect("a detector");
     let other = |mut network: grnet::infer::Network| {
         network.mte.radius_px += 1;
         Ok(Engine::cpu(network))
     };
-    let changed = Detector::on(shipped(), other).expect("a detector");
+    let changed = Detector::on(shipped_file(), other).expect("a detector");
     let photos = &prepared(&detector, 8);
     assert!(compared(&reports(&changed, photos), &reports(&detector, photos)).0 > TOLERANCE);
 }
@@ -98,13 +94,13 @@ fn another_radius_of_the_filter_is_noticed() {
 #[ignore = "needs a GPU"]
 fn gpu_gives_the_same_verdicts_on_varied_files() {
     use grnet::infer::gpu::{self, Device};
-    let cpu = Detector::on(shipped(), |network| Ok(Engine::cpu(network))).expect("a detector");
+    let cpu = Detector::on(shipped_file(), |network| Ok(Engine::cpu(network))).expect("a detector");
     let engine = |network| {
         // A software adapter will do.
         let device = pollster::block_on(Device::open(true))?;
         Ok(Engine::Gpu(Box::new(pollster::block_on(gpu::Engine::new(&network, device))?)))
     };
-    let gpu = Detector::on(shipped(), engine).expect("a detector");
+    let gpu = Detector::on(shipped_file(), engine).expect("a detector");
     // A software adapter takes seconds a face.
     let photos = prepared(&cpu, count() / 6);
     check(&reports(&gpu, &photos), &reports(&cpu, &photos), gpu.backend());

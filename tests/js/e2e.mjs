@@ -125,17 +125,19 @@ async function saved(page, click) {
   return { name: download.suggestedFilename(), content: readFileSync(await download.path(), 'utf8') };
 }
 
+/** Runs in the page: drops `[{name, base64}]` on it. */
+const DROP = (list) => {
+  const transfer = new DataTransfer();
+  for (const { name, base64 } of list) {
+    transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name));
+  }
+  dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, cancelable: true }));
+};
+const encoded = (files) => files.map(({ name, bytes }) => ({ name, base64: Buffer.from(bytes).toString('base64') }));
+
 /** Drops files on the page as a person would. */
-async function drop(page, files) {
-  const data = files.map(({ name, bytes }) => ({ name, base64: Buffer.from(bytes).toString('base64') }));
-  await page.evaluate((list) => {
-    const transfer = new DataTransfer();
-    for (const { name, base64 } of list) {
-      transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name));
-    }
-    dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, cancelable: true }));
-  }, data);
-}
+const drop = (page, files) => page.evaluate(DROP, encoded(files));
+const dropInFirefox = (firefox, files) => firefox.evaluate(`(${DROP})(${JSON.stringify(encoded(files))})`);
 
 const shoot = (page, name) => page.screenshot({ path: `${SCREENSHOTS}/${name}.png`, fullPage: true });
 
@@ -669,12 +671,7 @@ test('Firefox: the CPU build gives the same reports', { skip: FIREFOX ? false : 
   try {
     await firefox.until(`document.querySelector('#status').dataset.state !== 'starting'`, PATIENCE_MS);
     assert.equal(await firefox.evaluate(`document.querySelector('#status').dataset.state`), 'ready');
-    await firefox.evaluate(`{
-      const transfer = new DataTransfer();
-      const bytes = Uint8Array.from(atob('${astronaut().bytes.toString('base64')}'), (c) => c.charCodeAt(0));
-      transfer.items.add(new File([bytes], 'astronaut.jpg'));
-      dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, cancelable: true }));
-    }`);
+    await dropInFirefox(firefox, [astronaut()]);
     await firefox.until(`document.querySelector('.report')?.textContent.length > 0`, PATIENCE_MS);
     const found = JSON.parse(await firefox.evaluate(`document.querySelector('.report').textContent`));
     const expected = native(PHOTO);
@@ -685,15 +682,8 @@ test('Firefox: the CPU build gives the same reports', { skip: FIREFOX ? false : 
     writeFileSync(`${SCREENSHOTS}/firefox.png`, await firefox.screenshot());
 
     const { files, expected: all } = varied(Math.ceil(SAME / 6));
-    const data = files.map(({ name, bytes }) => ({ name, base64: bytes.toString('base64') }));
-    await firefox.evaluate(`{
-      document.querySelector('#clear').click();
-      const transfer = new DataTransfer();
-      for (const { name, base64 } of ${JSON.stringify(data)}) {
-        transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name));
-      }
-      dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, cancelable: true }));
-    }`);
+    await firefox.evaluate(`document.querySelector('#clear').click()`);
+    await dropInFirefox(firefox, files);
     const done = `document.querySelectorAll('.tile:not([data-band=waiting], [data-band=working])').length >= ${files.length}`;
     await firefox.until(done, PATIENCE_MS);
     const reports = [];
