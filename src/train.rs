@@ -7,11 +7,14 @@
 
 pub mod backend;
 pub mod compare;
+pub mod config;
 pub mod data;
+pub mod files;
 pub mod formats;
 pub mod learn;
 pub mod looks;
 pub mod measure;
+pub mod metrics;
 pub mod nn;
 pub mod reconstruct;
 pub mod rng;

@@ -13,6 +13,8 @@ use grnet::picture::crop::{resize, whole_square};
 use grnet::picture::{Limits, decode};
 use grnet::report::Reason;
 use grnet::train::backend::Cpu;
+use grnet::train::compare::examined;
+use grnet::train::compare::picture_grid::{self, GUTTER_PX};
 use grnet::train::compare::system::{Competitor, Front, Streams, System, class_probabilities};
 use grnet::train::compare::{
     Budget, Entrant, Inputs, Kept, Outcome, Protocol, Setting, Task, earlier_outcome, kept_models, page, run, tables,
@@ -22,8 +24,6 @@ use grnet::train::data::prepare::{PrepareConfig, prepare};
 use grnet::train::data::table::parse_table;
 use grnet::train::looks::degrade::{Tier, encode_jpeg};
 use grnet::train::measure::eval::judge;
-use grnet::train::measure::examined;
-use grnet::train::measure::picture_grid::{self, GUTTER_PX};
 
 /// A pack of flat grey pictures with a little texture; fakes of generator `a` are darker, of `b` brighter.
 fn make_pack(name: &str) -> PathBuf {

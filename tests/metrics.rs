@@ -1,7 +1,7 @@
 //! Metrics against scikit-learn (`tests/golden/metrics.py`), and what no library says: thresholds, intervals, weights.
 #![cfg(feature = "train")]
 
-use grnet::train::measure::metrics::{self, Scored};
+use grnet::train::metrics::{self, Scored};
 use grnet::train::rng::{Stream, at};
 use serde_json::Value;
 

@@ -4,9 +4,11 @@
 
 pub mod back_propagation;
 pub mod data;
+pub mod examined;
 pub mod figures;
 pub mod learn;
 pub mod page;
+pub mod picture_grid;
 pub mod system;
 pub mod tables;
 
@@ -25,7 +27,7 @@ use crate::model::sha256_hex;
 use crate::train::compare::system::{System, class_probabilities};
 use crate::train::data::pack::{MANIFEST_FILE, Pack};
 use crate::train::data::table::Split;
-use crate::train::learn::checkpoint::write_atomically;
+use crate::train::files::write_atomically;
 use crate::train::looks::degrade::Tier;
 use crate::{Error, ErrorKind, Result};
 use data::{Classes, Drawing, Exam};

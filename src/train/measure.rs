@@ -6,7 +6,5 @@ pub mod curves;
 pub mod eval;
 pub mod examined;
 pub mod ledger;
-pub mod metrics;
-pub mod picture_grid;
 pub mod plots;
 pub mod validate;

@@ -16,7 +16,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use rand::Rng;
 
-pub use align::{Alignment, block_offset};
+pub use align::Alignment;
 pub use autoencoder::{AutoEncoder, Length, Rising, learn};
 pub use taef2::Taef2;
 
@@ -28,8 +28,7 @@ use crate::train::data::table::{FAKE, REAL, Split};
 use crate::train::looks::detail::as_fine;
 use crate::train::looks::forge::{self, ForgeConfig};
 use crate::train::looks::pixels::{self, reflect};
-use crate::train::measure::picture_grid::shown;
-use crate::train::nn::input;
+use crate::train::nn::input::{self, shown};
 use crate::{Error, ErrorKind, Result};
 
 /// Reconstructions nearer to their original than this are left out: nobody could tell them apart, a network would learn

@@ -8,8 +8,8 @@ use burn::tensor::backend::AutodiffBackend;
 use super::{TrainArgs, View, commit, pack_of, read_text};
 use crate::cli;
 use crate::train::backend::{TrainJob, train_on};
+use crate::train::files::write_atomically;
 use crate::train::learn::bench::{self, Bench, Planned, Reached, Setting};
-use crate::train::learn::checkpoint::write_atomically;
 use crate::train::learn::start::Start;
 use crate::{Error, ErrorKind, Result};
 

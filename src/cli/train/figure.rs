@@ -12,9 +12,9 @@ use crate::picture::face::{FaceFinder, Finder};
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::evidence::{RESIDUAL_GAIN, png};
 use crate::train::backend::{TrainDevice, TrainJob, train_on};
+use crate::train::compare::picture_grid::{self, Look};
 use crate::train::compare::system::System;
 use crate::train::compare::{Kept, kept_models};
-use crate::train::measure::picture_grid::{self, Look};
 use crate::train::nn::residuals::highpass::Kernel;
 use crate::{Error, ErrorKind, Result, cli};
 

@@ -9,8 +9,8 @@ use super::data::{Classes, Exam};
 use crate::train::data::pack::{Entry, Pack};
 use crate::train::data::table::FAKE;
 use crate::train::measure::eval::BINS;
-use crate::train::measure::metrics::{self, Bin, Scored};
 use crate::train::measure::validate::Opponents;
+use crate::train::metrics::{self, Bin, Scored};
 use crate::train::rng::{Stream, at};
 
 /// Draws of the bootstrap.

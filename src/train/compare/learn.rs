@@ -17,11 +17,11 @@ use super::figures::argmax;
 use super::{Budget, Entrant, Inputs, Protocol, Setting, Task, Watch};
 use crate::infer::architecture::GrNetConfig;
 use crate::train::compare::system::{Competitor, Network, class_probabilities};
+use crate::train::config::{LearnConfig, Optimiser, cosine};
 use crate::train::data::batch::Loader;
 use crate::train::learn::checkpoint::{Checkpoint, Parts};
-use crate::train::learn::config::{LearnConfig, Optimiser};
+use crate::train::learn::loss::targets;
 use crate::train::learn::optim::Adam;
-use crate::train::learn::run::targets;
 use crate::train::learn::sgd::CaffeSgd;
 use crate::train::nn::afm::stream_weights;
 use crate::train::nn::input;
@@ -121,7 +121,7 @@ impl<I: Backend> Optimising<I> {
 /// The learning rate at a share of the run: the authors' falls at the same shares of the whole, or the common cosine.
 pub fn rate(recipe: &Recipe, setting: Setting, progress: f64) -> f64 {
     if setting == Setting::Common {
-        return COMMON_RATE * 0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos());
+        return COMMON_RATE * cosine(progress);
     }
     let Decay { factor, every, floor } = recipe.decay;
     let falls_in_all = match (recipe.length, every) {

@@ -23,14 +23,13 @@ use crate::train::nn::baselines::xception::{self, Xception};
 use crate::train::nn::input;
 use crate::train::nn::mte;
 use crate::train::nn::parameters::{fill_module, load_trunk, read_module};
-use crate::train::nn::recipe::{Normalise, Recipe, Scheme, Start};
+use crate::train::nn::recipe::{Normalise, Recipe, started};
 use crate::train::nn::residuals::amten::Amten;
 use crate::train::nn::residuals::constrained::ConstrainedConv;
 use crate::train::nn::residuals::highpass::{HighPass, Kernel};
 use crate::train::nn::residuals::srm::Srm;
 use crate::train::nn::residuals::{FrontEnd, Given};
 use crate::train::nn::resnet::ResNet18;
-use crate::train::rng::{Stream, TrainRng, at, between, normal};
 use crate::{Error, ErrorKind, Result};
 
 /// A residual front end (Table II).
@@ -576,28 +575,6 @@ impl SystemMeta {
 fn system_document(bytes: &[u8]) -> std::result::Result<Option<String>, safetensors::SafeTensorError> {
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     Ok(header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY)).cloned())
-}
-
-/// A module with start values drawn by `scheme`, every tensor from its own stream of `seed` (burn draws them from one
-/// generator for the whole process).
-///
-/// # Errors
-/// None; filling a module can fail only when its source does.
-pub fn started<B: Backend, M: Module<B>>(module: M, scheme: Scheme, seed: u64) -> Result<M> {
-    let mut slot = 0;
-    fill_module(module, &mut |name, shape| {
-        slot += 1;
-        let rng = &mut at(seed, Stream::Weights, 0, slot);
-        Ok(drawn(scheme.start(name, shape), shape.iter().product(), rng))
-    })
-}
-
-fn drawn(start: Start, count: usize, rng: &mut TrainRng) -> Vec<f32> {
-    match start {
-        Start::Constant(value) => vec![value; count],
-        Start::Uniform(low, high) => (0..count).map(|_| between(rng, low, high)).collect(),
-        Start::Normal(mean, spread) => (0..count).map(|_| mean + spread * normal(rng)).collect(),
-    }
 }
 
 /// Crops through a system's network: class probabilities, one row a crop.

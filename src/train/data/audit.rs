@@ -11,7 +11,7 @@ use super::sampler::rebuilt_from;
 use super::table::{FAKE, REAL, Split};
 use crate::Result;
 use crate::picture::{Rgb8, crop};
-use crate::train::learn::config::TrainConfig;
+use crate::train::config::TrainConfig;
 use crate::train::looks::degrade::encode_jpeg;
 use crate::train::looks::ring::{self, Finding, Painted};
 use crate::train::looks::{detail, forge};

@@ -14,7 +14,7 @@ use super::sampler::{Making, Sampler};
 use crate::infer::architecture::STRIDE;
 use crate::picture::Rgb8;
 use crate::picture::crop;
-use crate::train::learn::config::TrainConfig;
+use crate::train::config::TrainConfig;
 use crate::train::looks::augment::Moves;
 use crate::train::looks::forge::{self, Blended};
 use crate::train::looks::pixels::{self, Kernel, Plane};

@@ -2,25 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use super::pack::Entry;
 use super::sampler::Making;
+use super::sampler::leaves_out;
 use super::table::{FAKE, REAL, Split};
 use crate::model::ModelMeta;
-use crate::train::learn::config::SamplingConfig;
+use crate::train::config::{SamplingConfig, Task};
 use crate::{Error, ErrorKind, Result};
-
-/// What is learnt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// Fake or not.
-    #[default]
-    Binary,
-    /// One class for each generator of the training split, and one for each way of making fakes on the fly.
-    Generator,
-}
 
 /// Name of the class of self-blended images.
 const SELF_BLENDED: &str = "self_blended";
@@ -44,7 +32,7 @@ impl Classes {
         if task == Task::Generator {
             let learnt = |e: &&Entry| e.packed() && e.split == Split::Train && e.label == FAKE;
             let found: BTreeSet<&str> =
-                entries.iter().filter(|e| learnt(e) && !sampling.leaves_out(e)).map(Entry::maker).collect();
+                entries.iter().filter(|e| learnt(e) && !leaves_out(sampling, e)).map(Entry::maker).collect();
             names.truncate(1);
             names.extend(found.into_iter().map(str::to_string));
             for (name, share) in [(SELF_BLENDED, sampling.self_blended), (UP_SAMPLED, sampling.up_sampled)] {

@@ -1,7 +1,7 @@
 //! Packed crops: one file of raw RGB8 squares and a manifest beside it. Training reads crops by place, thousands of times;
 //! decoding and face finding happen once, in [`super::prepare`].
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::table::{self, Row};
 use crate::picture::Rgb8;
 use crate::picture::crop::CROP_MARGIN;
-use crate::train::learn::checkpoint::write_atomically;
+use crate::train::files::write_atomically;
 use crate::train::looks::hull::{Landmarks, Place};
 use crate::train::looks::pixels;
 use crate::{Error, ErrorKind, Result};
@@ -105,6 +105,16 @@ impl Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Blocks(pub [u8; 2]);
+
+impl Blocks {
+    /// Side of the smallest unit of a JPEG file with halved chroma.
+    pub const UNIT: usize = 16;
+
+    /// Of a crop that begins at `first` (down, across) of its picture.
+    pub fn of(first: [i64; 2]) -> Self {
+        Blocks(first.map(|place| place.rem_euclid(Self::UNIT as i64) as u8))
+    }
+}
 
 impl From<Blocks> for String {
     fn from(Blocks([down, across]): Blocks) -> String {
@@ -336,7 +346,11 @@ pub(in crate::train) fn write_manifest(folder: &Path, entries: &[Entry]) -> Resu
         text.serialize(entry).map_err(fail)?;
     }
     let text = text.into_inner().map_err(|e| Error::caused(ErrorKind::Io, "cannot write the manifest", e))?;
-    write_atomically(&folder.join(MANIFEST_FILE), &text)
+    // Not by way of `manifest.csv.part`, which is the manifest of the pack in the making.
+    let (whole, manifest) = (folder.join(format!("{MANIFEST_FILE}.whole")), folder.join(MANIFEST_FILE));
+    write_atomically(&whole, &text)?;
+    fs::rename(&whole, &manifest)
+        .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot write {}", manifest.display()), e))
 }
 
 /// Reads the lines of a manifest.

@@ -7,9 +7,15 @@ use rand::Rng;
 
 use super::pack::Entry;
 use super::table::{FAKE, REAL, Split};
-use crate::train::learn::config::SamplingConfig;
+use crate::train::config::SamplingConfig;
 use crate::train::rng::{Stream, TrainRng, at, pick, pick_weighted};
 use crate::{Error, ErrorKind, Result};
+
+/// Whether a picture is kept out of training.
+pub fn leaves_out(config: &SamplingConfig, entry: &Entry) -> bool {
+    let names = [&entry.set, &entry.source, &entry.generator];
+    config.leave_out.iter().any(|left_out| names.contains(&left_out))
+}
 
 /// How the fake of a pair comes about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +61,11 @@ impl Sampler {
         let mut by_source: [BTreeMap<&str, Vec<usize>>; 2] = Default::default();
         let mut reals_of_group: HashMap<&str, Vec<usize>> = HashMap::new();
         let hidden: HashSet<&str> =
-            entries.iter().filter(|e| e.label == REAL && config.leaves_out(e)).map(|e| e.path.as_str()).collect();
+            entries.iter().filter(|e| e.label == REAL && leaves_out(config, e)).map(|e| e.path.as_str()).collect();
         for (index, entry) in entries.iter().enumerate() {
             if !entry.packed()
                 || entry.split != Split::Train
-                || config.leaves_out(entry)
+                || leaves_out(config, entry)
                 || rebuilt_from(entry).is_some_and(|original| hidden.contains(original))
                 || ![REAL, FAKE].contains(&entry.label)
             {

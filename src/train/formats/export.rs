@@ -7,9 +7,8 @@ use super::onnx::{ResidualPlace, write_onnx};
 use crate::detector::known_picture;
 use crate::model::{ModelFile, ModelMeta, Precision};
 use crate::train::backend::Cpu;
-use crate::train::learn::optim::blended;
 use crate::train::nn::mte;
-use crate::train::nn::parameters::write_model;
+use crate::train::nn::parameters::{blended, write_model};
 use crate::train::nn::{GrNet, input};
 use crate::{Error, ErrorKind, Result};
 

@@ -10,17 +10,18 @@ use burn::tensor::backend::AutodiffBackend;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::write_atomically;
-use super::config::TrainConfig;
 use super::run::{Ending, Event, Inputs, RunFolder, train};
 use super::start::Start;
 use crate::model::ModelFile;
 use crate::picture::Rgb8;
+use crate::train::config::TrainConfig;
 use crate::train::data::pack::{Entry, Pack};
+use crate::train::data::sampler::leaves_out;
 use crate::train::data::table::{FAKE, REAL, Split};
+use crate::train::files::write_atomically;
 use crate::train::looks::degrade::Tier;
-use crate::train::measure::metrics::weighted_auc;
 use crate::train::measure::validate::{draw, score, seen};
+use crate::train::metrics::weighted_auc;
 use crate::{Error, ErrorKind, Result};
 
 /// What a bench runs, as a TOML file.
@@ -239,7 +240,7 @@ struct Exam<'a> {
 impl<'a> Exam<'a> {
     fn new(pack: &'a Pack, planned: &Planned, per_source: usize) -> Result<Self> {
         let sampling = &planned.config.sampling;
-        let kept_out = |entry: &Entry| sampling.leaves_out(entry);
+        let kept_out = |entry: &Entry| leaves_out(sampling, entry);
         let labels: Vec<i8> = pack.entries().iter().filter(|e| e.packed() && kept_out(e)).map(|e| e.label).collect();
         let mut by_source: BTreeMap<(i8, &str), Vec<usize>> = BTreeMap::new();
         for (index, entry) in pack.entries().iter().enumerate().filter(|(_, entry)| entry.packed()) {

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
@@ -14,10 +13,11 @@ use safetensors::tensor::SafeTensors;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::optim::{Adam, Named};
+use super::optim::Adam;
 use crate::model::{StoredTensor, write_tensors};
+use crate::train::files::write_atomically;
 use crate::train::nn::GrNet;
-use crate::train::nn::parameters::{fill_module, read_module};
+use crate::train::nn::parameters::{Named, fill_module, read_module};
 use crate::{Error, ErrorKind, Result};
 
 /// Value of [`State::format`].
@@ -191,26 +191,6 @@ impl Checkpoint {
 
 fn bad(path: &Path, expected: &str) -> Error {
     Error::new(ErrorKind::BadData, format!("{}: expected {expected}", path.display()))
-}
-
-/// Writes a file beside `path` and renames it over it, so that there is always a whole one.
-///
-/// # Errors
-/// `Io`, naming the file.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let written = fs::File::create(&part).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&part, path)
-    });
-    written.map_err(|e| {
-        // What is half written helps nobody; that it cannot be removed either adds nothing to the first error.
-        let _ = fs::remove_file(&part);
-        Error::caused(ErrorKind::Io, format!("cannot write {}", path.display()), e)
-    })
 }
 
 /// Reads a checkpoint over a freshly made learner.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::checkpoint::write_atomically;
+use crate::train::files::write_atomically;
 use crate::{Error, ErrorKind, Result};
 
 /// Where a run's files are.

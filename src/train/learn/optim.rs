@@ -1,16 +1,12 @@
 //! Adam and AdamW over a whole network, gradients clipped by their common norm, and the running average of the weights.
 //! Own code instead of burn's optimiser, so that its state has names and a checkpoint is a plain safetensors file.
 
-use std::collections::BTreeMap;
-
-use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
-use super::config::{LearnConfig, Optimiser};
-
-/// Tensors by name, flattened.
-pub type Named<B> = BTreeMap<String, Tensor<B, 1>>;
+use crate::train::config::{LearnConfig, Optimiser};
+use crate::train::nn::parameters::{Change, Named, Place, See, blended, change_parameters, see_parameters};
 
 /// Added to the root of the second moment (PyTorch's default).
 const EPSILON: f32 = 1e-8;
@@ -40,13 +36,13 @@ impl<I: Backend> Adam<I> {
         M: AutodiffModule<B>,
     {
         let mut squares = SumOfSquares::<B> { gradients, sum: None };
-        module.visit(&mut squares);
+        see_parameters(&module, &mut squares);
         let norm = squares.sum.map_or(0.0, |sum| sum.into_data().convert::<f32>().iter::<f32>().sum::<f32>().sqrt());
         let clip = config.clip_norm as f32;
         let scale = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
         self.updates += 1;
-        let mut update = Update { adam: self, gradients, rate: rate as f32, scale, config, path: Vec::new() };
-        (module.map(&mut update), norm)
+        let mut update = Update { adam: self, gradients, rate: rate as f32, scale, config };
+        (change_parameters(module, &mut update), norm)
     }
 }
 
@@ -55,9 +51,9 @@ struct SumOfSquares<'a, B: AutodiffBackend> {
     sum: Option<Tensor<B::InnerBackend, 1>>,
 }
 
-impl<B: AutodiffBackend> ModuleVisitor<B> for SumOfSquares<'_, B> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        if let Some(gradient) = param.val().grad(self.gradients) {
+impl<B: AutodiffBackend> See<B> for SumOfSquares<'_, B> {
+    fn see<const D: usize>(&mut self, _place: &Place, value: Tensor<B, D>) {
+        if let Some(gradient) = value.grad(self.gradients) {
             let square = gradient.powi_scalar(2).sum();
             self.sum = Some(match self.sum.take() {
                 Some(sum) => sum.add(square),
@@ -73,23 +69,11 @@ struct Update<'a, B: AutodiffBackend> {
     rate: f32,
     scale: f32,
     config: &'a LearnConfig,
-    path: Vec<String>,
 }
 
-impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let (id, tensor, mapper) = param.consume();
-        let Some(gradient) = tensor.grad(self.gradients) else {
-            return Param::from_mapped_value(id, tensor, mapper);
-        };
+impl<B: AutodiffBackend> Change<B> for Update<'_, B> {
+    fn change<const D: usize>(&mut self, place: &Place, tensor: Tensor<B, D>) -> Tensor<B, D> {
+        let Some(gradient) = tensor.grad(self.gradients) else { return tensor };
         let shape = tensor.dims();
         let length: usize = shape.iter().product();
         let gradient: Tensor<B::InnerBackend, 1> = gradient.reshape([length]).mul_scalar(self.scale);
@@ -100,7 +84,7 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
             Optimiser::AdamW => (gradient, weights.mul_scalar(1.0 - self.rate * decay)),
         };
         let [beta_1, beta_2] = self.config.betas.map(|beta| beta as f32);
-        let name = self.path.join(".");
+        let name = place.name();
         let zeros = || Tensor::zeros([length], &weights.device());
         let first = self.adam.first.remove(&name).unwrap_or_else(zeros);
         let first = first.mul_scalar(beta_1).add(gradient.clone().mul_scalar(1.0 - beta_1));
@@ -112,19 +96,17 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
         let weights = weights.sub(first.clone().div(spread).mul_scalar(self.rate / bias_1));
         self.adam.first.insert(name.clone(), first);
         self.adam.second.insert(name, second);
-        let tensor = Tensor::<B, D>::from_inner(weights.reshape(shape)).require_grad();
-        Param::from_mapped_value(id, tensor, mapper)
+        Tensor::<B, D>::from_inner(weights.reshape(shape)).require_grad()
     }
 }
 
 /// Lets the stages before `stage` of both trunks learn or not; `stage` counts as in [`crate::train::nn::resnet::ResNet18`].
 pub fn freeze_stages<B: AutodiffBackend, M: Module<B>>(module: M, stage: usize) -> M {
-    module.map(&mut Freeze { stage, path: Vec::new() })
+    change_parameters(module, &mut Freeze { stage })
 }
 
 struct Freeze {
     stage: usize,
-    path: Vec<String>,
 }
 
 impl Freeze {
@@ -138,21 +120,13 @@ impl Freeze {
     }
 }
 
-impl<B: AutodiffBackend> ModuleMapper<B> for Freeze {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+impl<B: AutodiffBackend> Change<B> for Freeze {
+    fn change<const D: usize>(&mut self, place: &Place, value: Tensor<B, D>) -> Tensor<B, D> {
         // Running statistics never learn.
-        if self.path.last().is_some_and(|name| name.starts_with("running_")) {
-            return param;
+        if place.fields().last().is_some_and(|name| name.starts_with("running_")) {
+            return value;
         }
-        param.set_require_grad(Self::stage_of(&self.path) >= self.stage)
+        value.set_require_grad(Self::stage_of(place.fields()) >= self.stage)
     }
 }
 
@@ -160,62 +134,6 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Freeze {
 pub fn move_average<B: Backend, M: Module<B>>(average: M, current: &M, decay: f64, step: u64) -> M {
     let warm = (1.0 + step as f64) / (10.0 + step as f64);
     blended(average, current, decay.min(warm))
-}
-
-/// Every weight and statistic of `module` times `keep`, plus that of `other`, which must be built alike, times the rest.
-pub fn blended<B: Backend, M: Module<B>>(module: M, other: &M, keep: f64) -> M {
-    let mut collected = Collect { path: Vec::new(), found: Named::new() };
-    other.visit(&mut collected);
-    module.map(&mut Blend { path: Vec::new(), other: collected.found, keep: keep as f32 })
-}
-
-struct Collect<B: Backend> {
-    path: Vec<String>,
-    found: Named<B>,
-}
-
-impl<B: Backend> ModuleVisitor<B> for Collect<B> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let value = param.val();
-        let length = value.shape().num_elements();
-        self.found.insert(self.path.join("."), value.reshape([length]));
-    }
-}
-
-struct Blend<B: Backend> {
-    path: Vec<String>,
-    other: Named<B>,
-    keep: f32,
-}
-
-impl<B: Backend> ModuleMapper<B> for Blend<B> {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let (id, old, mapper) = param.consume();
-        let new = match self.other.remove(&self.path.join(".")) {
-            Some(other) => {
-                let shape = old.dims();
-                old.mul_scalar(self.keep).add(other.reshape(shape).mul_scalar(1.0 - self.keep))
-            }
-            None => old,
-        };
-        Param::from_mapped_value(id, new, mapper)
-    }
 }
 
 #[cfg(test)]

@@ -8,35 +8,33 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::module::{AutodiffModule, Module};
-use burn::tensor::activation::log_softmax;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{DType, Tensor};
 use serde::Serialize;
 
-use super::checkpoint::{self, Learner, State, write_atomically};
-use super::config::{Compute, TrainConfig};
+use super::checkpoint::{self, Learner, State};
 pub use super::folder::RunFolder;
 use super::folder::cannot_use;
+use super::loss::{cross_entropy, map_loss, targets};
 use super::optim::{Adam, freeze_stages, move_average};
 use super::start::Start;
-use crate::infer::architecture::GuidedFilterConfig;
 use crate::model::{ModelFile, ModelMeta, Precision, sha256_hex};
-use crate::picture::Rgb8;
 use crate::train::backend::learning_trunk;
-use crate::train::compare::system::started;
+use crate::train::config::{Compute, TrainConfig};
 use crate::train::data::batch::{Batch, BatchMaker, Loader};
 use crate::train::data::classes::Classes;
 use crate::train::data::pack::{MANIFEST_FILE, Pack};
 use crate::train::data::sampler::Sampler;
+use crate::train::files::write_atomically;
 use crate::train::formats::export::finish_model;
 use crate::train::measure::curves;
 use crate::train::measure::validate::{Validation, ValidationSet};
 use crate::train::nn::GrNet;
 use crate::train::nn::afm::stream_weights;
-use crate::train::nn::input;
+use crate::train::nn::input::{self, inputs};
 use crate::train::nn::mte;
 use crate::train::nn::parameters::load_trunk;
-use crate::train::nn::recipe::Scheme;
+use crate::train::nn::recipe::{Scheme, started};
 use crate::train::nn::resnet::ResNet18;
 use crate::{Error, ErrorKind, Result};
 
@@ -503,17 +501,6 @@ fn write_line(log: &mut fs::File, line: &Line) -> Result<()> {
     log.write_all(text.as_bytes()).map_err(|e| Error::caused(ErrorKind::Io, "cannot write the metrics", e))
 }
 
-/// What the two streams read of crops: the normalised picture and the guided residual, each `[n, 3, h, w]`.
-pub(in crate::train) fn inputs<B: Backend>(
-    crops: &[Rgb8],
-    filter: &GuidedFilterConfig,
-    device: &B::Device,
-) -> [Tensor<B, 4>; 2] {
-    let unit = input::batch_unit::<B>(crops, device);
-    let residual = mte::tensor::residual(unit.clone(), filter);
-    [input::normalise(unit), residual]
-}
-
 /// Lets the normalisation statistics see training data of `side_px`, as many batches as the configuration says, and nothing
 /// else learn. Those that come with a trunk belong to photographs, and the residual looks nothing like one.
 fn settle_norm<B: AutodiffBackend>(
@@ -551,49 +538,6 @@ fn measure_gain<B: AutodiffBackend>(maker: &BatchMaker, config: &TrainConfig, de
     // Three digits: the number is a scale, and should read as one.
     let digits = 10f64.powi(2 - variance.sqrt().recip().log10().floor() as i32);
     Ok((variance.sqrt().recip() * digits).round() / digits)
-}
-
-/// Targets `[n, classes]` of class labels, smoothed.
-pub(in crate::train) fn targets<B: AutodiffBackend>(
-    labels: &[i32],
-    classes: usize,
-    smoothing: f64,
-    device: &B::Device,
-) -> Tensor<B, 2> {
-    let spread = (smoothing / classes as f64) as f32;
-    let mut values = vec![spread; labels.len() * classes];
-    for (row, label) in labels.iter().enumerate() {
-        values[row * classes + *label as usize] += 1.0 - smoothing as f32;
-    }
-    Tensor::from_data(TensorData::new(values, [labels.len(), classes]), device)
-}
-
-/// Mean cross entropy of logits against targets, both `[n, classes]`.
-pub fn cross_entropy<B: AutodiffBackend>(logits: Tensor<B, 2>, targets: Tensor<B, 2>) -> Tensor<B, 1> {
-    let [count, _] = logits.dims();
-    log_softmax(logits, 1).mul(targets).sum().mul_scalar(-1.0 / count as f64)
-}
-
-/// Mean binary cross entropy of "this place was made" over the places of pictures with a known map; 0 when there are none.
-///
-/// # Shapes
-/// Logits `[n, places, classes]`, class 0 for not made; `n` maps of `places` shares.
-fn map_loss<B: AutodiffBackend>(logits: Tensor<B, 3>, maps: &[Option<Vec<f32>>]) -> Tensor<B, 1> {
-    let [n, places, _] = logits.dims();
-    let device = logits.device();
-    let known = maps.iter().flatten().count().max(1);
-    let weights: Vec<f32> = maps
-        .iter()
-        .flat_map(|map| vec![if map.is_some() { 1.0 / (known * places) as f32 } else { 0.0 }; places])
-        .collect();
-    let shares = maps.iter().flat_map(|map| map.clone().unwrap_or_else(|| vec![0.0; places])).collect();
-    let of = |values: Vec<f32>| Tensor::<B, 2>::from_data(TensorData::new(values, [n, places]), &device);
-    let (weights, shares) = (of(weights), of(shares));
-    let untouched: Tensor<B, 2> = log_softmax(logits, 2).narrow(2, 0, 1).reshape([n, places]);
-    // Far below what a float can tell from 1, so that a sure and wrong place still has a gradient.
-    let made = untouched.clone().exp().neg().add_scalar(1.0).clamp_min(1e-6).log();
-    let entropy = made.mul(shares.clone()).add(untouched.mul(shares.neg().add_scalar(1.0))).neg();
-    entropy.mul(weights).sum()
 }
 
 /// Sums over the steps between two lines.
@@ -643,8 +587,6 @@ impl Means {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::backend::Cpu;
-    use burn_autodiff::Autodiff;
 
     #[test]
     fn a_run_that_learnt_nothing_is_told_so() {
@@ -652,24 +594,5 @@ mod tests {
         assert!(told.contains("stayed at chance (best 0.512"), "{told}");
         // One that learnt, and one that was never measured.
         assert_eq!([chance(0.56), chance(f64::NEG_INFINITY)], [None, None]);
-    }
-
-    #[test]
-    fn the_map_loss_is_cross_entropy_over_known_places_only() {
-        type B = Autodiff<Cpu>;
-        // Two pictures of two places: the margin for "made" is 2 and -1, then whatever it likes.
-        let logits = vec![0.0f32, 2.0, 0.0, -1.0, 0.0, 50.0, 0.0, -50.0];
-        let logits = Tensor::<B, 3>::from_data(TensorData::new(logits, [2, 2, 2]), &Default::default()).require_grad();
-        let loss = map_loss(logits.clone(), &[Some(vec![1.0, 0.25]), None]);
-        let softplus = |x: f32| (1.0 + x.exp()).ln();
-        let expected = (softplus(-2.0) + 0.25 * softplus(1.0) + 0.75 * softplus(-1.0)) / 2.0;
-        let found = loss.clone().into_data().convert::<f32>().iter::<f32>().sum::<f32>();
-        assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
-        let gradient = logits.grad(&loss.backward()).unwrap().into_data();
-        let gradient: Vec<f32> = gradient.iter::<f32>().collect();
-        assert!(
-            gradient[..4].iter().all(|g| g.abs() > 1e-3) && gradient[4..].iter().all(|g| *g == 0.0),
-            "{gradient:?}"
-        );
     }
 }

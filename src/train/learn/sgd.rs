@@ -2,11 +2,11 @@
 //! w = w - v. Biases of convolutions and fully connected layers learn at twice the rate and do not decay; scale and shift
 //! of a normalisation learn and decay like weights.
 
-use burn::module::{AutodiffModule, ModuleMapper, Param};
+use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
-use super::optim::Named;
+use crate::train::nn::parameters::{Change, Named, Place, change_parameters};
 
 /// The optimiser's state: the velocities of all parameters, by name.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl<I: Backend> CaffeSgd<I> {
         B: AutodiffBackend<InnerBackend = I>,
         M: AutodiffModule<B>,
     {
-        module.map(&mut Update { sgd: self, gradients, rate, path: Vec::new(), containers: Vec::new() })
+        change_parameters(module, &mut Update { sgd: self, gradients, rate })
     }
 }
 
@@ -37,40 +37,25 @@ struct Update<'a, B: AutodiffBackend> {
     sgd: &'a mut CaffeSgd<B::InnerBackend>,
     gradients: &'a B::Gradients,
     rate: f64,
-    path: Vec<String>,
-    containers: Vec<String>,
 }
 
-impl<B: AutodiffBackend> ModuleMapper<B> for Update<'_, B> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.push(name.to_string());
-        self.containers.push(container.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-        self.containers.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let (id, tensor, mapper) = param.consume();
-        let Some(gradient) = tensor.grad(self.gradients) else {
-            return Param::from_mapped_value(id, tensor, mapper);
-        };
+impl<B: AutodiffBackend> Change<B> for Update<'_, B> {
+    fn change<const D: usize>(&mut self, place: &Place, tensor: Tensor<B, D>) -> Tensor<B, D> {
+        let Some(gradient) = tensor.grad(self.gradients) else { return tensor };
         let shape = tensor.dims();
         let weights: Tensor<B::InnerBackend, D> = tensor.inner();
-        let normalises = self.containers.last().is_some_and(|container| container.ends_with("BatchNorm"));
-        let plain_bias = !normalises && self.path.last().is_some_and(|name| name == "bias");
+        let normalises = place.container().ends_with("BatchNorm");
+        let plain_bias = !normalises && place.fields().last().is_some_and(|name| name == "bias");
         let (rate, decay) = if plain_bias { (2.0 * self.rate, 0.0) } else { (self.rate, self.sgd.weight_decay) };
         let pull = gradient.add(weights.clone().mul_scalar(decay)).mul_scalar(rate);
-        let name = self.path.join(".");
+        let name = place.name();
         let velocity = match self.sgd.velocities.remove(&name) {
             Some(old) => old.reshape(shape).mul_scalar(self.sgd.momentum).add(pull),
             None => pull,
         };
         let weights = weights.sub(velocity.clone());
         self.sgd.velocities.insert(name, velocity.reshape([shape.iter().product::<usize>()]));
-        Param::from_mapped_value(id, Tensor::<B, D>::from_inner(weights).require_grad(), mapper)
+        Tensor::<B, D>::from_inner(weights).require_grad()
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::picture::Rgb8;
-use crate::train::measure::metrics::{Scored, auc};
+use crate::train::metrics::{Scored, auc};
 
 /// Width of the ring as a share of the shorter side.
 const WIDTH: f64 = 0.08;

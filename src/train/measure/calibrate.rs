@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::eval::{BINS, Judged};
-use super::metrics::{self, Scored, conformal_share, effective_count, upper_bound, weighted_auc, weighted_threshold};
 use crate::detector::{band_of, calibrate, find_bucket};
 use crate::model::{AUTO_SCAN_SHARE, CalibrationBucket, FalseAlarms, LIKELY_FAKE_SHARE, Thresholds, UntouchedOutcomes};
 use crate::report::{Band, Quality};
 use crate::train::data::table::{FAKE, Row, Split, UNKNOWN};
+use crate::train::metrics::{
+    self, Scored, conformal_share, effective_count, upper_bound, weighted_auc, weighted_threshold,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// Limits between the face sizes of buckets, in pixels.
@@ -337,7 +339,7 @@ mod tests {
     use rand::Rng;
 
     use super::*;
-    use crate::train::measure::metrics::{calibration_error, flagged_reals};
+    use crate::train::metrics::{calibration_error, flagged_reals};
     use crate::train::rng::{Stream, at, normal};
 
     /// Scores whose true logit is `2 z - 1` while the model says `z`.

@@ -6,7 +6,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::Value;
 
-use crate::train::learn::checkpoint::write_atomically;
+use crate::train::files::write_atomically;
 use crate::{Error, ErrorKind, Result};
 
 /// A named line of (step, value) points.

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::calibrate::FACE_PX;
 use super::examined::Examined;
-use super::metrics::{self, Confusion, Scored};
 use crate::detector::{self, Detector, PrepareConfig, Prepared};
 use crate::model::Thresholds;
 use crate::model::familiarity::Gate;
@@ -20,6 +19,7 @@ use crate::report::evidence;
 use crate::report::{Band, Face, ModelInfo, Quality, Reason};
 use crate::train::data::table::{Crop, FAKE, REAL, Row, UNKNOWN};
 use crate::train::looks::degrade::{Step, Tier, encode_jpeg, encode_webp};
+use crate::train::metrics::{self, Confusion, Scored};
 use crate::train::rng::{Stream, at, chance};
 use crate::{Error, ErrorKind, Result};
 

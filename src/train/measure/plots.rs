@@ -6,9 +6,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::eval::{BINS, Judged};
-use super::metrics::{self, Scored};
 use crate::train::data::table::{FAKE, Row, UNKNOWN};
-use crate::train::learn::checkpoint::write_atomically;
+use crate::train::files::write_atomically;
+use crate::train::metrics::{self, Scored};
 use crate::{Error, ErrorKind, Result};
 
 /// Points of the unit square.

@@ -9,16 +9,17 @@ use burn::tensor::backend::Backend;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::metrics::weighted_auc;
 use crate::infer::architecture::{GrNetConfig, GuidedFilterConfig};
 use crate::picture::Rgb8;
 use crate::picture::crop;
+use crate::train::config::TrainConfig;
 use crate::train::data::pack::{Entry, Pack};
+use crate::train::data::sampler::leaves_out;
 use crate::train::data::table::{FAKE, REAL, Split};
-use crate::train::learn::config::TrainConfig;
-use crate::train::learn::run::inputs;
 use crate::train::looks::degrade::Tier;
+use crate::train::metrics::weighted_auc;
 use crate::train::nn::GrNet;
+use crate::train::nn::input::inputs;
 use crate::train::rng::{Stream, at};
 use crate::{Error, ErrorKind, Result};
 
@@ -111,7 +112,7 @@ impl ValidationSet {
             }
         }
         if config.validate.unseen {
-            let learnt = |e: &&Entry| e.packed() && e.split == Split::Train && !config.sampling.leaves_out(e);
+            let learnt = |e: &&Entry| e.packed() && e.split == Split::Train && !leaves_out(&config.sampling, e);
             let learnt: BTreeSet<&str> = entries.iter().filter(learnt).map(|e| e.source.as_str()).collect();
             let unseen = |label: i8| by_source.keys().any(|(own, source)| *own == label && !learnt.contains(source));
             if unseen(REAL) && unseen(FAKE) {

@@ -1,6 +1,6 @@
-//! The parameters of a burn module by name: into and out of files. One naming rule, torchvision's.
+//! The parameters of a burn module by name: into and out of files, and changed in place. One naming rule, torchvision's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::Backend;
@@ -81,8 +81,8 @@ pub type Sink<'a> = dyn FnMut(&str, &[usize], Vec<f32>) + 'a;
 /// # Errors
 /// The first error of `source`.
 pub fn fill_module<B: Backend, M: Module<B>>(module: M, source: &mut Source<'_>) -> Result<M> {
-    let mut filler = Filler { path: Vec::new(), source, error: None };
-    let module = module.map(&mut filler);
+    let mut filler = Filler { source, error: None };
+    let module = change_parameters(module, &mut filler);
     match filler.error {
         Some(error) => Err(error),
         None => Ok(module),
@@ -92,41 +92,116 @@ pub fn fill_module<B: Backend, M: Module<B>>(module: M, source: &mut Source<'_>)
 /// Shows every parameter and running statistic of a module to `sink(name, shape, values)`, in torchvision's names and
 /// layouts.
 pub fn read_module<B: Backend, M: Module<B>>(module: &M, sink: &mut Sink<'_>) {
-    module.visit(&mut Reader { path: Vec::new(), sink });
+    see_parameters(module, &mut Reader { sink });
 }
 
-/// Whether what a container holds has a name in files: variants of enums have none, torchvision knows no such thing.
-fn is_named(container: &str) -> bool {
-    !container.starts_with("Enum:")
+/// Where a parameter lies in its module. The one naming rule: torchvision's, the fields on the way joined by dots; variants
+/// of enums have no name.
+#[derive(Debug, Default)]
+pub struct Place {
+    fields: Vec<String>,
+    containers: Vec<String>,
+}
+
+impl Place {
+    /// Its name in files.
+    pub fn name(&self) -> String {
+        self.fields.join(".")
+    }
+
+    /// The fields on the way, the parameter's own last.
+    pub fn fields(&self) -> &[String] {
+        &self.fields
+    }
+
+    /// The type of the module that holds it.
+    pub fn container(&self) -> &str {
+        self.containers.last().map_or("", String::as_str)
+    }
+
+    fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.fields.push(name.to_string());
+            self.containers.push(container.to_string());
+        }
+    }
+
+    fn exit(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.fields.pop();
+            self.containers.pop();
+        }
+    }
+}
+
+/// What [`change_parameters`] does to a parameter or running statistic.
+pub trait Change<B: Backend> {
+    /// Its new value.
+    fn change<const D: usize>(&mut self, place: &Place, value: Tensor<B, D>) -> Tensor<B, D>;
+}
+
+/// Replaces every parameter and running statistic of a module by what `change` makes of it.
+pub fn change_parameters<B: Backend, M: Module<B>, C: Change<B>>(module: M, change: &mut C) -> M {
+    struct Walk<'a, C>(Place, &'a mut C);
+
+    impl<B: Backend, C: Change<B>> ModuleMapper<B> for Walk<'_, C> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _name: &str, container: &str) {
+            self.0.exit(container);
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+            let (id, old, mapper) = param.consume();
+            Param::from_mapped_value(id, self.1.change(&self.0, old), mapper)
+        }
+    }
+
+    module.map(&mut Walk(Place::default(), change))
+}
+
+/// What [`see_parameters`] shows parameters and running statistics to.
+pub trait See<B: Backend> {
+    /// Looks at one.
+    fn see<const D: usize>(&mut self, place: &Place, value: Tensor<B, D>);
+}
+
+/// Shows every parameter and running statistic of a module to `see`.
+pub fn see_parameters<B: Backend, M: Module<B>, S: See<B>>(module: &M, see: &mut S) {
+    struct Walk<'a, S>(Place, &'a mut S);
+
+    impl<B: Backend, S: See<B>> ModuleVisitor<B> for Walk<'_, S> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _name: &str, container: &str) {
+            self.0.exit(container);
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+            self.1.see(&self.0, param.val());
+        }
+    }
+
+    module.visit(&mut Walk(Place::default(), see));
 }
 
 struct Filler<'a> {
-    path: Vec<String>,
     source: &'a mut Source<'a>,
     error: Option<Error>,
 }
 
-impl<B: Backend> ModuleMapper<B> for Filler<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        if is_named(container) {
-            self.path.push(name.to_string());
-        }
-    }
-
-    fn exit_module(&mut self, _name: &str, container: &str) {
-        if is_named(container) {
-            self.path.pop();
-        }
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        let (id, old, mapper) = param.consume();
+impl<B: Backend> Change<B> for Filler<'_> {
+    fn change<const D: usize>(&mut self, place: &Place, old: Tensor<B, D>) -> Tensor<B, D> {
         // burn keeps linear weights as [in, out].
         let mut shape = old.dims();
         if D == 2 {
             shape.reverse();
         }
-        let new = match (self.source)(&self.path.join("."), &shape) {
+        match (self.source)(&place.name(), &shape) {
             Ok(values) => {
                 // Transposed here and not by a strided view: backends round differently over those, and a resumed
                 // training would differ from one that never stopped.
@@ -138,8 +213,7 @@ impl<B: Backend> ModuleMapper<B> for Filler<'_> {
                 self.error.get_or_insert(error);
                 old
             }
-        };
-        Param::from_mapped_value(id, new, mapper)
+        }
     }
 }
 
@@ -149,27 +223,47 @@ fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
 }
 
 struct Reader<'a> {
-    path: Vec<String>,
     sink: &'a mut Sink<'a>,
 }
 
-impl<B: Backend> ModuleVisitor<B> for Reader<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        if is_named(container) {
-            self.path.push(name.to_string());
-        }
-    }
-
-    fn exit_module(&mut self, _name: &str, container: &str) {
-        if is_named(container) {
-            self.path.pop();
-        }
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let value = param.val();
+impl<B: Backend> See<B> for Reader<'_> {
+    fn see<const D: usize>(&mut self, place: &Place, value: Tensor<B, D>) {
         let value = if D == 2 { value.swap_dims(0, 1) } else { value };
         let values = value.to_data().convert::<f32>().into_vec::<f32>().expect("converted to f32");
-        (self.sink)(&self.path.join("."), &value.dims(), values);
+        (self.sink)(&place.name(), &value.dims(), values);
+    }
+}
+
+/// Tensors by name, flattened.
+pub type Named<B> = BTreeMap<String, Tensor<B, 1>>;
+
+/// Every weight and statistic of `module` times `keep`, plus that of `other`, which must be built alike, times the rest.
+pub fn blended<B: Backend, M: Module<B>>(module: M, other: &M, keep: f64) -> M {
+    let mut collected = Collect { found: Named::new() };
+    see_parameters(other, &mut collected);
+    change_parameters(module, &mut Blend { other: collected.found, keep: keep as f32 })
+}
+
+struct Collect<B: Backend> {
+    found: Named<B>,
+}
+
+impl<B: Backend> See<B> for Collect<B> {
+    fn see<const D: usize>(&mut self, place: &Place, value: Tensor<B, D>) {
+        let length = value.shape().num_elements();
+        self.found.insert(place.name(), value.reshape([length]));
+    }
+}
+
+struct Blend<B: Backend> {
+    other: Named<B>,
+    keep: f32,
+}
+
+impl<B: Backend> Change<B> for Blend<B> {
+    fn change<const D: usize>(&mut self, place: &Place, old: Tensor<B, D>) -> Tensor<B, D> {
+        let Some(other) = self.other.remove(&place.name()) else { return old };
+        let shape = old.dims();
+        old.mul_scalar(self.keep).add(other.reshape(shape).mul_scalar(1.0 - self.keep))
     }
 }

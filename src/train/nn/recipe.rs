@@ -1,12 +1,16 @@
 //! How a system is trained according to its source, as data: start values, optimiser, schedule, length; and what its
 //! input looks like. The harness scales lengths to its budget; nothing here computes a training step.
 
+use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::input;
+use super::parameters::fill_module;
 use super::residuals::CONSTRAINED;
+use crate::Result;
 use crate::infer::architecture::FEATURES;
+use crate::train::rng::{Stream, TrainRng, at, between, normal};
 
 /// What a network does to a picture on the 0..1 scale before its first layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +184,28 @@ impl Scheme {
 
 fn he(out: usize, taps: &[usize]) -> Start {
     Start::Normal(0.0, (2.0 / (out * taps.iter().product::<usize>()) as f32).sqrt())
+}
+
+/// A module with start values drawn by `scheme`, every tensor from its own stream of `seed` (burn draws them from one
+/// generator for the whole process).
+///
+/// # Errors
+/// None; filling a module can fail only when its source does.
+pub fn started<B: Backend, M: Module<B>>(module: M, scheme: Scheme, seed: u64) -> Result<M> {
+    let mut slot = 0;
+    fill_module(module, &mut |name, shape| {
+        slot += 1;
+        let rng = &mut at(seed, Stream::Weights, 0, slot);
+        Ok(drawn(scheme.start(name, shape), shape.iter().product(), rng))
+    })
+}
+
+fn drawn(start: Start, count: usize, rng: &mut TrainRng) -> Vec<f32> {
+    match start {
+        Start::Constant(value) => vec![value; count],
+        Start::Uniform(low, high) => (0..count).map(|_| between(rng, low, high)).collect(),
+        Start::Normal(mean, spread) => (0..count).map(|_| mean + spread * normal(rng)).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -33,8 +33,6 @@ impl Default for Alignment {
 
 /// Side of a block.
 const BLOCK: usize = 8;
-/// Side of the smallest unit of a JPEG file with halved chroma.
-const UNIT: usize = 16;
 
 impl Alignment {
     /// None of it.
@@ -118,11 +116,6 @@ fn compressed(picture: &Rgb8, offset: [usize; 2], quality: u8, full_chroma: bool
     pixels::trimmed(&decode(&file, &Limits::default())?.pixels, offset[0], offset[1], picture.height, picture.width)
 }
 
-/// How far before the first pixel of a crop a unit of its file begins, if the crop begins at `first` (down, across).
-pub fn block_offset(first: [i64; 2]) -> [u8; 2] {
-    first.map(|place| place.rem_euclid(UNIT as i64) as u8)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,7 +155,7 @@ mod tests {
         let file = decode(&encode_jpeg(&photo, 60, false).unwrap(), &Limits::default()).unwrap().pixels;
         let crop = |picture: &Rgb8| pixels::trimmed(picture, 21, 10, 48, 48).unwrap();
         let seen = |offset| compressed(&crop(&photo), offset, 60, false).unwrap();
-        let offset = block_offset([21, 10]);
+        let offset = Blocks::of([21, 10]).0;
         assert_eq!(offset, [5, 10]);
         let inner = |picture: &Rgb8| pixels::trimmed(picture, 16, 16, 16, 16).unwrap();
         let (right, wrong) = (seen(offset.map(usize::from)), seen([0, 0]));

@@ -17,13 +17,12 @@ use rand::Rng;
 use crate::picture::Rgb8;
 use crate::picture::crop;
 use crate::train::backend::learning_conv;
-use crate::train::compare::system::started;
-use crate::train::learn::config::{LearnConfig, TrainConfig};
+use crate::train::config::{LearnConfig, TrainConfig};
 use crate::train::learn::optim::Adam;
 use crate::train::looks::pixels;
 use crate::train::nn::input;
 use crate::train::nn::layers::conv;
-use crate::train::nn::recipe::Scheme;
+use crate::train::nn::recipe::{Scheme, started};
 use crate::train::rng::{Stream, TrainRng, at};
 use crate::{Error, ErrorKind, Result};
 

@@ -2,17 +2,17 @@
 //! qualities (Fig. 5), and what each front end lets through (Fig. 10).
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::AutodiffBackend;
 
+use super::Kept;
+use super::back_propagation::{centred, guided_back_propagation};
+use super::system::Competitor;
 use crate::infer::architecture::GuidedFilterConfig;
 use crate::picture::Rgb8;
 use crate::picture::crop;
 use crate::train::backend::Cpu;
-use crate::train::compare::Kept;
-use crate::train::compare::back_propagation::{centred, guided_back_propagation};
-use crate::train::compare::system::Competitor;
 use crate::train::looks::degrade::{Plan, Step};
-use crate::train::nn::input;
+use crate::train::nn::input::{self, shown};
 use crate::train::nn::mte;
 use crate::train::nn::residuals::highpass::{HighPass, Kernel};
 use crate::train::nn::residuals::srm::Srm;
@@ -132,13 +132,6 @@ impl Look {
         let unit = input::batch_unit(std::slice::from_ref(picture), &Default::default());
         shown(residual(unit).abs().mul_scalar(self.gain))
     }
-}
-
-/// Values on 0..1 as a picture, clipped: `[1, 3, h, w]`.
-pub(in crate::train) fn shown<B: Backend>(unit: Tensor<B, 4>) -> Result<Rgb8> {
-    let [_, _, height, width] = unit.dims();
-    let values = unit.mul_scalar(255.0).permute([0, 2, 3, 1]).into_data().convert::<f32>();
-    Rgb8::new(height, width, values.iter::<f32>().map(|value| value.round().clamp(0.0, 255.0) as u8).collect())
 }
 
 #[cfg(test)]

@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::infer::architecture::{GrNetConfig, GuidedFilterConfig};
 use crate::picture::crop::CROP_MARGIN;
-use crate::train::data::classes::Task;
-use crate::train::data::pack::Entry;
 use crate::train::looks::augment::AugmentConfig;
 use crate::train::looks::degrade::{DegradeConfig, Tier};
 use crate::train::looks::forge::ForgeConfig;
@@ -66,6 +64,17 @@ impl Default for TrainConfig {
             checkpoint_minutes: 5.0,
         }
     }
+}
+
+/// What is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Fake or not.
+    #[default]
+    Binary,
+    /// One class for each generator of the training split, and one for each way of making fakes on the fly.
+    Generator,
 }
 
 /// The architecture and the residual.
@@ -226,14 +235,6 @@ pub struct SamplingConfig {
     pub leave_out: Vec<String>,
 }
 
-impl SamplingConfig {
-    /// Whether a picture is kept out of training.
-    pub fn leaves_out(&self, entry: &Entry) -> bool {
-        let names = [&entry.set, &entry.source, &entry.generator];
-        self.leave_out.iter().any(|left_out| names.contains(&left_out))
-    }
-}
-
 /// How progress is measured: on a fixed draw from the validation split, with fixed degradations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -336,12 +337,17 @@ impl TrainConfig {
         let learn = &self.learn;
         let scheduled = match learn.schedule {
             Schedule::Constant => 1.0,
-            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos()),
+            Schedule::Cosine => cosine(progress),
             Schedule::Exponential { gamma } => gamma.powi((step / learn.epoch_steps) as i32),
         };
         let rise = if step < learn.warm_up_steps { (step + 1) as f64 / learn.warm_up_steps as f64 } else { 1.0 };
         learn.rate * scheduled * rise
     }
+}
+
+/// Half a cosine: 1 at the start of a run, 0 at its end; `progress` is 0..1.
+pub fn cosine(progress: f64) -> f64 {
+    0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos())
 }
 
 #[cfg(test)]
@@ -375,11 +381,11 @@ mod tests {
 
     #[test]
     fn the_recipe_and_its_bench_are_readable() {
-        let recipe = include_str!("../../../configs/seventh.toml");
+        let recipe = include_str!("../../configs/seventh.toml");
         let config = TrainConfig::parse(recipe).unwrap();
         let margins = config.augment.zoom.map(|zoom| zoom * config.model.crop_margin);
         assert!(margins[0] < 1.2 && margins[1] > 1.7, "{margins:?}");
-        let runs = Bench::parse(include_str!("../../../configs/bench.toml")).unwrap().runs(recipe).unwrap();
+        let runs = Bench::parse(include_str!("../../configs/bench.toml")).unwrap().runs(recipe).unwrap();
         assert!(runs.len() >= 9 && runs.iter().all(|run| !run.config.sampling.leave_out.is_empty()));
     }
 
