@@ -11,6 +11,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use common::disk::SmallDisk;
 use common::model_file;
 use grnet::model::{ModelMeta, Precision};
 use serde_json::Value;
@@ -363,41 +365,10 @@ fn a_device_without_room_is_said_to_have_none() {
     assert!(told.contains("cannot write") && told.contains("No space left"), "{told}");
 }
 
-/// A file system in memory, of so many KiB, mounted as long as this lives.
-#[cfg(target_os = "linux")]
-struct SmallDisk(PathBuf);
-
-#[cfg(target_os = "linux")]
-impl SmallDisk {
-    /// Nothing where mounting is not allowed, which is told.
-    fn mount(name: &str, kib: u32) -> Option<SmallDisk> {
-        let place = folder(name);
-        let made =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"]).arg(&place).output();
-        if made.is_ok_and(|output| output.status.success()) {
-            return Some(SmallDisk(place));
-        }
-        eprintln!("skipped: mounting a small disk needs root");
-        None
-    }
-
-    fn remount(&self, options: &str) {
-        let done = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status();
-        assert!(done.expect("mount starts").success(), "{options}");
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _status = Command::new("umount").arg(&self.0).status();
-    }
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn what_fits_on_a_full_disk_is_whole_and_with_more_room_the_run_goes_on() {
-    let Some(disk) = SmallDisk::mount("full_disk", 32) else { return };
+    let Some(disk) = SmallDisk::mount(folder("full_disk"), 32) else { return };
     let photos = pictures("full", 90, 40);
     let out = disk.0.join("out.jsonl");
     let output = run(&mut to(&out, &[&photos]));
@@ -431,7 +402,7 @@ fn an_output_that_cannot_be_written_is_told_before_anything_is_judged() {
     refused(&out.join("none/out.jsonl"), "No such file");
     fs::create_dir(out.join("folder.jsonl")).expect("a folder");
     refused(&out.join("folder.jsonl"), "Is a directory");
-    let Some(disk) = SmallDisk::mount("read_only_disk", 64) else { return };
+    let Some(disk) = SmallDisk::mount(folder("read_only_disk"), 64) else { return };
     disk.remount("ro");
     refused(&disk.0.join("out.jsonl"), "Read-only file system");
 }

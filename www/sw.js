@@ -30,7 +30,8 @@ async function answer(request) {
   const kept = await cache.match(request, { ignoreSearch: true });
   if (kept) return kept;
   const response = await fetch(request);
-  if (response.ok) await cache.put(request, response.clone());
+  // Where there is no room for it, the page gets it all the same, and the next time from the network again.
+  if (response.ok) await cache.put(request, response.clone()).catch(() => {});
   return response;
 }
 

@@ -17,15 +17,15 @@ use indicatif::ProgressBar;
 
 use crate::model::{Manifest, Precision};
 use crate::train::backend::{TrainDevice, TrainJob, train_on};
+use crate::train::config::TrainConfig;
 use crate::train::data::audit;
 use crate::train::data::landmarks::LandmarkNet;
 use crate::train::data::layout::{self, Dataset, Layout};
 use crate::train::data::pack::{MANIFEST_FILE, Pack, Status};
 use crate::train::data::prepare::{self, PrepareConfig};
+use crate::train::files::write_atomically;
 use crate::train::formats::export::{convert, mixed, precision_named, to_onnx};
 use crate::train::formats::onnx::ResidualPlace;
-use crate::train::learn::checkpoint::write_atomically;
-use crate::train::learn::config::TrainConfig;
 use crate::train::learn::run::{self, Ending, Event, Inputs, RunFolder, StepLine};
 use crate::train::learn::start::Start;
 use crate::train::measure::validate::Validation;
@@ -251,6 +251,13 @@ fn readable(data: &Dataset, none: bool) -> Result<()> {
     Err(Error::new(ErrorKind::BadData, message))
 }
 
+/// Says how to go on after an error that leaves what was done where it is: a stop, a full disk.
+fn say_how_to_go_on(error: &Error, words: &str) {
+    if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Io) {
+        eprintln!("{words}");
+    }
+}
+
 fn make_pack(data: &Dataset, folder: &Path, config: &PrepareConfig, stop: &AtomicBool) -> Result<()> {
     for (reason, count) in &data.left_out {
         eprintln!("{count:>9}  left out     {reason}");
@@ -261,7 +268,8 @@ fn make_pack(data: &Dataset, folder: &Path, config: &PrepareConfig, stop: &Atomi
     let counts = prepare::prepare(data, folder, config, stop, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
-    })?;
+    })
+    .inspect_err(|error| say_how_to_go_on(error, "the same command goes on with the pictures that are left"))?;
     bar.finish_and_clear();
     eprintln!("{:>9}  {:<11} source", "pictures", "what became");
     for ((status, source), count) in &counts {
@@ -311,8 +319,13 @@ pub fn run_train(args: &TrainArgs) -> Result<()> {
         loader_threads: args.loader_threads,
         commit: commit(),
     };
-    let ending = train_on(args.device.into(), Job { config: &config, inputs: &inputs, stop: &stop })?;
     let folder = inputs.folder.0.display();
+    let ending =
+        train_on(args.device.into(), Job { config: &config, inputs: &inputs, stop: &stop }).inspect_err(|error| {
+            if inputs.folder.checkpoint().exists() {
+                say_how_to_go_on(error, &format!("its last checkpoint is whole; go on with --resume --out {folder}"));
+            }
+        })?;
     match ending {
         Ending::Finished => eprintln!("finished; models are in {folder}"),
         Ending::NoProgress => eprintln!("ended: no progress on the validation split; models are in {folder}"),

@@ -42,8 +42,7 @@ impl Engine {
     /// Compiles the shaders and puts the weights onto the device.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NoGpu`] for a device that refuses a shader or lacks memory, [`crate::ErrorKind::GpuLost`] if it
-    /// fails.
+    /// [`crate::ErrorKind::GpuLost`] for a device that fails, refuses a shader or lacks memory: it is there, but of no use.
     pub async fn new(network: &Network, device: Device) -> Result<Engine> {
         let pipelines = Pipelines::new(&device, network.mte.mode).await?;
         let weights = Weights::new(&device, network).await?;

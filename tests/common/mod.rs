@@ -2,6 +2,8 @@
 //! Fixtures are read from `$GRNET_FIXTURES`, by default `tests/fixtures`; sizes, seeds and settings come from the files.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+#[cfg(target_os = "linux")]
+pub mod disk;
 pub mod models;
 
 use std::collections::BTreeMap;

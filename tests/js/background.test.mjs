@@ -18,6 +18,7 @@ const say = (type, more = {}) => ({ to: 'background', page: 'p1', type, ...more 
 class PlayedEngine {
   jobs = new Map();
   isNew = true;
+  room = Infinity;
 
   /** Its side for one life of the background. */
   side(life) {
@@ -31,9 +32,9 @@ class PlayedEngine {
       },
       send: async (message) => {
         await life.chrome.storage.session.get('step');
-        if (message.type === 'enqueue') for (const job of message.jobs) this.jobs.set(job.id, job);
+        if (message.type === 'enqueue') for (const job of message.jobs) if (this.jobs.size < this.room) this.jobs.set(job.id, job);
         if (message.type === 'drop') for (const [id, { tabId }] of this.jobs) if (tabId === message.tabId) this.jobs.delete(id);
-        return { ok: true, value: message.type === 'enqueue' ? { accepted: message.jobs.map(({ id }) => id) } : {} };
+        return { ok: true, value: message.type === 'enqueue' ? { accepted: message.jobs.map(({ id }) => id).filter((id) => this.jobs.has(id)) } : {} };
       },
     };
   }
@@ -214,4 +215,148 @@ test('a frame that its page wrote is of the page’s site; one of no site gets n
   assert.equal((await sayTo(life, say('hello', { since: 1, page: 'n' }), nowhere)).value.auto, false);
   await sayTo(life, say('check', { page: 'n', items: [ITEM] }), nowhere);
   assert.equal(browser.session.content[`record/1/4/n/${PHOTO}`].value.state, 'blocked');
+});
+
+// ---- Stopped at each step --------------------------------------------------------------------------------------------
+
+/**
+ * Lives of a background that is stopped in the middle of something: after none of its steps, after one, and so on, until one comes
+ * to its end. `begin` brings the browser there, `act` is what is interrupted, `check` looks at what the next life makes of it.
+ */
+async function stoppedAtEachStep({ begin = async () => {}, act, check, atLeast }) {
+  let steps = 0;
+  for (let ended = false; !ended; steps += 1) {
+    const [browser, engine] = [new PlayedBrowser(), new PlayedEngine()];
+    await begin(browser, engine);
+    const first = live(browser, engine, steps);
+    ended = await Promise.race([act(first, browser).then(() => true, () => false), first.stopped.then(() => false)]);
+    await check(live(browser, engine), browser, engine, `stopped after ${ended ? 'all' : steps} steps`);
+  }
+  assert.ok(steps > atLeast, `only ${steps} steps were tried`);
+}
+
+const PAGE = { url: 'chrome-extension://played/extension/popup.html' };
+const sayFromPage = (life, type, more = {}) => life.deliver({ to: 'background', type, ...more }, PAGE);
+/** An event of the browser, through to the end of what it sets off. */
+const event = (target, ...given) => Promise.all(target.all.map((listener) => listener(...given)));
+const states = (browser) => browser.session.keys('record/').map((key) => browser.session.content[`record/${key}`].value.state);
+
+test('stopped at any step after a host was allowed: its pictures are judged, and none waits for ever', async () => {
+  const pattern = 'https://cdn.example/*';
+  await stoppedAtEachStep({
+    begin: async (browser, engine) => {
+      const items = ['a', 'b'].map((name) => ({ ...ITEM, url: `https://cdn.example/${name}.jpg` }));
+      await sayTo(live(browser, engine), say('check', { items }));
+      assert.deepEqual(states(browser), ['blocked', 'blocked']);
+      browser.origins.add(pattern);
+    },
+    act: (life) => event(life.chrome.permissions.onAdded, { origins: [pattern] }),
+    check: async (life, browser, engine, when) => {
+      // The popup asks for the state; where it still lists pictures under "another host", the user presses once more.
+      await sayFromPage(life, 'status');
+      if (states(browser).includes('blocked')) await sayFromPage(life, 'retry');
+      assert.equal(engine.jobs.size, 2, when);
+      for (const job of [...engine.jobs.values()]) await sayTo(life, say('done', { job, outcome: VERDICT }), fromEngine);
+      assert.deepEqual(states(browser), ['done', 'done'], when);
+      assert.deepEqual(browser.session.keys('job/'), [], when);
+    },
+    atLeast: 10,
+  });
+});
+
+test('more pictures of a host that was allowed than the engine holds: the rest can be asked for again', async () => {
+  const [browser, engine] = [new PlayedBrowser(), new PlayedEngine()];
+  const life = live(browser, engine);
+  const items = ['a', 'b', 'c'].map((name) => ({ ...ITEM, url: `https://cdn.example/${name}.jpg` }));
+  await sayTo(life, say('check', { items }));
+  browser.origins.add('https://cdn.example/*');
+  engine.room = 2;
+  assert.equal((await sayFromPage(life, 'retry')).value, 2);
+  assert.deepEqual(states(browser).toSorted(), ['blocked', 'waiting', 'waiting']);
+  engine.room = Infinity;
+  assert.equal((await sayFromPage(life, 'retry')).value, 1);
+  assert.equal(engine.jobs.size, 3);
+});
+
+test('stopped at any step of switching a site on: the switch and what it does agree, and a second press is enough', async () => {
+  await stoppedAtEachStep({
+    begin: async (browser) => void browser.origins.add(SITE),
+    act: (life) => sayFromPage(life, 'set-site', { site: SITE, on: true }),
+    check: async (life, browser, engine, when) => {
+      const sites = () => browser.local.content.settings?.sites ?? [];
+      if (sites().includes(SITE)) assert.deepEqual([...browser.scripts], [`auto ${SITE}`], `a site that is on is checked, ${when}`);
+      assert.ok((await sayFromPage(life, 'set-site', { site: SITE, on: true })).ok, when);
+      assert.deepEqual([sites(), [...browser.scripts]], [[SITE], [`auto ${SITE}`]], when);
+    },
+    atLeast: 6,
+  });
+});
+
+test('stopped at any step of switching a site off: it stays off, the others stay on, and a second press is enough', async () => {
+  const other = 'https://other.example/*';
+  await stoppedAtEachStep({
+    begin: async (browser, engine) => {
+      for (const site of [SITE, other]) {
+        browser.origins.add(site);
+        await sayFromPage(live(browser, engine), 'set-site', { site, on: true });
+      }
+      assert.equal(browser.scripts.size, 2);
+    },
+    act: (life) => sayFromPage(life, 'set-site', { site: SITE, on: false }),
+    check: async (life, browser, engine, when) => {
+      assert.ok(browser.scripts.has(`auto ${other}`), `the other site is checked all the time, ${when}`);
+      assert.ok((await sayFromPage(life, 'set-site', { site: SITE, on: false })).ok, when);
+      assert.deepEqual(browser.local.content.settings.sites, [other], when);
+      assert.deepEqual([...browser.scripts], [`auto ${other}`], when);
+      assert.deepEqual([...browser.origins], [other], when);
+    },
+    atLeast: 8,
+  });
+});
+
+test('stopped at any step after a choice from the menu: a second one is answered, and only once', async () => {
+  const info = { menuItemId: 'check', srcUrl: PHOTO, pageUrl: 'https://social.example/feed', frameId: 0 };
+  const choose = (life) => event(life.chrome.contextMenus.onClicked, info, { id: 1, incognito: false });
+  await stoppedAtEachStep({
+    act: choose,
+    check: async (life, browser, engine, when) => {
+      await choose(life);
+      assert.equal(engine.jobs.size, 1, when);
+      assert.match(browser.windows.at(-1), /panel\.html#1%2F0%2Fmenu%2F/, when);
+      const [job] = engine.jobs.values();
+      await sayTo(life, say('done', { job, outcome: VERDICT }), fromEngine);
+      assert.deepEqual(states(browser), ['done'], when);
+      assert.deepEqual(browser.session.keys('job/'), [], when);
+    },
+    atLeast: 10,
+  });
+});
+
+test('stopped at any step after a tab was closed: nothing of the other tab is touched, and no job is left over', async () => {
+  await stoppedAtEachStep({
+    begin: async (browser, engine) => {
+      const life = live(browser, engine);
+      browser.tabs.set(2, 'https://social.example/other');
+      for (const id of [1, 2]) await sayTo(life, say('check', { items: [ITEM] }), { ...SENDER, tab: { id } });
+      browser.tabs.delete(1);
+    },
+    act: (life) => event(life.chrome.tabs.onRemoved, 1),
+    check: async (life, browser, engine, when) => {
+      assert.ok(browser.session.content[`record/2/0/p1/${PHOTO}`], when);
+      await sayFromPage(life, 'status');
+      assert.ok(engine.jobs.has(`2/0/p1/${PHOTO}`), when);
+      for (const job of [...engine.jobs.values()]) await sayTo(life, say('done', { job, outcome: VERDICT }), fromEngine);
+      assert.equal(browser.session.content[`record/2/0/p1/${PHOTO}`].value.state, 'done', when);
+      assert.deepEqual(browser.session.keys('job/'), [], when);
+    },
+    atLeast: 4,
+  });
+});
+
+test('a job that was written down before a stop, and one whose end was not taken, are given to the engine by the next life', async () => {
+  const [browser, engine] = [new PlayedBrowser(), new PlayedEngine()];
+  await sayTo(live(browser, engine), say('check', { items: [ITEM] }));
+  engine.jobs.clear(); // it has told its end, twice, to nobody
+  await sayFromPage(live(browser, engine), 'status');
+  assert.deepEqual([...engine.jobs.keys()], [`1/0/p1/${PHOTO}`]);
 });

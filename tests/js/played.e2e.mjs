@@ -256,6 +256,44 @@ test('the popup speaks German where the browser does', async () => {
   await page.close();
 });
 
+/** Badges, each in its own place: two scripts in one page would put two on a picture. */
+const badgePlaces = async (tabId) => new Set((await browser.badges(tabId)).map(({ x, y }) => `${Math.round(x)},${Math.round(y)}`)).size;
+
+test('an update of the extension while pictures wait: the next press checks them; those of a switched-on site need none', async () => {
+  const site = `http://${SOCIAL}/*`;
+  for (const path of ['update-pressed', 'update-auto']) {
+    const names = [1, 2].map((number) => `${path}-${number}`);
+    const { page, tabId } = await openPage(path, names.map((name) => img(name, '&score=0.999')).join(''));
+    await page.waitForFunction(() => [...document.images].every(({ complete }) => complete));
+    const release = mock.hold('/photo/plain-200.jpg');
+    let popup = await browser.check(page, tabId);
+    await until('its pictures wait', async () => [...(await named(tabId)).values()].filter(({ state }) => state === 'waiting').length === 2, PATIENCE_MS);
+    if (path === 'update-auto') {
+      await browser.allow(site);
+      await popup.bringToFront();
+      await popup.click('#auto');
+      await popup.waitForFunction(async () => (await chrome.storage.local.get('settings')).settings?.sites?.length === 1);
+      await page.bringToFront();
+    }
+    await browser.update();
+    assert.equal((await named(tabId)).size, 0, 'what was under way went with the old one');
+    release();
+    await page.bringToFront();
+    if (path === 'update-pressed') {
+      await sleep(1000);
+      assert.equal((await named(tabId)).size, 0, 'without a press nothing is checked');
+      popup = await browser.check(page, tabId);
+    }
+    const records = await answered(tabId, names);
+    for (const name of names) assert.equal(records.get(name).state, 'done', name);
+    await until('each has its badge', async () => (await browser.badges(tabId)).length === 2, PATIENCE_MS);
+    assert.equal(await badgePlaces(tabId), 2);
+    await page.close();
+    if (!popup.isClosed()) await popup.close();
+  }
+  await browser.view.evaluate((site) => chrome.runtime.sendMessage({ to: 'background', type: 'set-site', site, on: false }), site);
+});
+
 test('nothing threw in any page of the extension', async () => {
   await sleep(200);
   assert.deepEqual(browser.problems.filter((problem) => !/hostile/.test(problem)), []);

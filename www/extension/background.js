@@ -157,7 +157,7 @@ function listenToBrowser({ link, tabs, intake, sites }) {
   const { contextMenus, permissions, runtime, storage } = chrome;
   runtime.onInstalled.addListener(() => {
     contextMenus.removeAll(() => contextMenus.create({ id: MENU_CHECK, title: say('menuCheck'), contexts: ['image'] }));
-    void sites.register();
+    void sites.begin();
   });
   runtime.onStartup.addListener(() => void sites.register());
   permissions.onAdded.addListener(async ({ origins = [] }) => {

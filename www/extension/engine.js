@@ -397,7 +397,7 @@ export class EngineHost {
  * @param {string} code
  */
 function isWorkerLost(code) {
-  return code === 'internal' || code === 'timeout' || code === 'gpu_lost';
+  return ['internal', 'timeout', 'gpu_lost', 'no_memory'].includes(code);
 }
 
 /**

@@ -21,6 +21,8 @@ import { ASSESS, ENGINE, KEEP, LOAD, NETWORK, PROGRESS, READY, REPORT_SCHEMA, co
 
 /** A photo takes seconds even on a software GPU; past this the worker is taken for hung. */
 const ASSESS_TIMEOUT_MS = 180_000;
+/** A clock that rings so much too late was asleep, with its tab or its machine. */
+const ASLEEP_MS = 10_000;
 
 /** `Promise.withResolvers`, which Chrome has since 119 only. */
 function withResolvers() {
@@ -160,9 +162,10 @@ export class EngineClient {
       if (data.type === READY) resolve();
       else this.#receive(data);
     });
-    // An uncaught error is a worker file that does not load or a trap inside a pending wasm future.
-    worker.addEventListener('error', (event) => {
-      if (worker === this.#worker) this.#replace(coded('internal', event.message || 'the worker could not start'));
+    // An uncaught error; one without words is a worker file that does not load.
+    worker.addEventListener('error', ({ message }) => {
+      const error = message ? coded('internal', message) : coded('io', 'the worker could not start');
+      if (worker === this.#worker) this.#replace(error);
     });
     return this.#ready;
   }
@@ -179,11 +182,26 @@ export class EngineClient {
     if (!worker) throw coded('cancelled', 'stopped');
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
-      const timer =
-        timeoutMs && setTimeout(() => this.#replace(coded('timeout', `no answer in ${timeoutMs / 1000} s`)), timeoutMs);
-      this.#waiting.set(id, { resolve, reject, timer });
+      /** @type {Waiting} */
+      const waiting = { resolve, reject, timer: null };
+      this.#waiting.set(id, waiting);
+      if (timeoutMs) this.#limit(waiting, timeoutMs);
       worker.postMessage({ id, to: ENGINE, ...body }, transfer);
     });
+  }
+
+  /**
+   * Gives the worker up that does not answer in time. What was asleep wakes with its time over, and so does the worker: it gets it
+   * once more.
+   * @param {Waiting} waiting
+   * @param {number} timeoutMs
+   */
+  #limit(waiting, timeoutMs) {
+    const due = performance.now() + timeoutMs;
+    waiting.timer = setTimeout(() => {
+      if (performance.now() > due + ASLEEP_MS) this.#limit(waiting, timeoutMs);
+      else this.#replace(coded('timeout', `no answer in ${timeoutMs / 1000} s`));
+    }, timeoutMs);
   }
 
   /** @param {any} data a reply or an event of the worker */

@@ -37,6 +37,15 @@ async function check(bytes, manifest) {
 }
 
 /**
+ * A file that did not come, or not to its end.
+ * @param {URL} url
+ * @param {unknown} error
+ */
+function broken(url, error) {
+  return coded('io', `${url.pathname}: ${error instanceof Error ? error.message : error}`);
+}
+
+/**
  * @param {URL} url
  * @param {RequestInit} [options]
  */
@@ -46,24 +55,27 @@ async function fetchOk(url, options) {
   try {
     response = await fetch(url, options);
   } catch (error) {
-    throw coded('io', `${url.pathname}: ${error instanceof Error ? error.message : error}`);
+    throw broken(url, error);
   }
   if (!response.ok) throw coded('io', `${url.pathname}: expected status 200, found ${response.status}`);
   return response;
 }
 
 /**
- * Reads the body into one buffer of the size the manifest promises; never more, whatever the server sends.
- * @param {Response} response
+ * Reads a file into one buffer of the size the manifest promises; never more, whatever the server sends.
+ * @param {URL} url
  * @param {number} total
  * @param {OnProgress} onProgress
  */
-async function readBody(response, total, onProgress) {
+async function readModel(url, total, onProgress) {
+  const response = await fetchOk(url, { cache: 'no-store' });
   const bytes = new Uint8Array(total);
   let loaded = 0;
   if (!response.body) throw coded('io', 'expected a response with a body');
   for (const reader = response.body.getReader(); ;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw broken(url, error);
+    });
     if (done) break;
     if (loaded + value.length > total) throw coded('bad_weights', `expected ${total} bytes of model, found more`);
     bytes.set(value, loaded);
@@ -90,7 +102,9 @@ async function openCache() {
  */
 export async function loadModel(manifestUrl, onProgress) {
   /** @type {Manifest} */
-  const manifest = await (await fetchOk(manifestUrl, { cache: 'no-cache' })).json();
+  const manifest = await (await fetchOk(manifestUrl, { cache: 'no-cache' })).json().catch((error) => {
+    throw broken(manifestUrl, error);
+  });
   if (typeof manifest.file !== 'string' || !/^[0-9a-f]{64}$/.test(manifest.sha256) || !(manifest.bytes > 0)) {
     throw coded('bad_weights', 'expected file, sha256 and bytes in the model manifest');
   }
@@ -110,7 +124,7 @@ export async function loadModel(manifestUrl, onProgress) {
     }
   }
   onProgress(0, manifest.bytes, false);
-  const bytes = await readBody(await fetchOk(url, { cache: 'no-store' }), manifest.bytes, onProgress);
+  const bytes = await readModel(url, manifest.bytes, onProgress);
   const digest = await check(bytes, manifest);
   try {
     if (cache) {

@@ -7,12 +7,12 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::{DeviceOption, commit, pack_of, read_text};
+use super::{DeviceOption, commit, pack_of, read_text, say_how_to_go_on};
 use crate::cli::{self, read};
 use crate::train::backend::{TrainJob, train_on};
 use crate::train::compare::system::System;
 use crate::train::compare::{self, Budget, Entrant, Inputs, Outcome, Protocol, Setting, entrants, page, tables};
-use crate::train::learn::checkpoint::write_atomically;
+use crate::train::files::write_atomically;
 use crate::train::looks::degrade::Tier;
 use crate::{Error, ErrorKind, Result};
 
@@ -110,7 +110,8 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     for (index, entrant) in entrants.iter().enumerate() {
         eprintln!("{} of {}: {}", index + 1, entrants.len(), describe(entrant));
         let job = Job { entrant: *entrant, protocol: &protocol, inputs: &inputs, stop: &stop };
-        let outcome = train_on(args.device.into(), job)?;
+        let outcome = train_on(args.device.into(), job)
+            .inspect_err(|error| say_how_to_go_on(error, "the same command does what is left"))?;
         eprintln!("  {}", summary(&outcome));
         outcomes.push(outcome);
         // After every system, so that there is something to see early on.

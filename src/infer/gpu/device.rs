@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What a browser's adapter is called that does not say its name.
 const NAMELESS: &str = "browser";
+/// What whoever waits is told; the failure itself is told in its place.
+const FAILED: &str = "the GPU failed";
 
 /// A GPU through WebGPU: Vulkan, Metal or DX12 natively, the browser's own in the browser.
 #[derive(Debug, Clone)]
@@ -115,6 +117,8 @@ impl Device {
         encode(&mut encoder);
         let submission = self.queue.submit([encoder.finish()]);
         let (promise, answer) = promise();
+        // A browser tells of a loss at once, and refuses the mapping only when the GPU is through with its work.
+        self.trouble.end(&promise);
         staging
             .map_async(wgpu::MapMode::Read, .., move |result| promise.keep(result.map_err(|error| error.to_string())));
         // Natively this waits; a browser goes on by itself.
@@ -164,17 +168,37 @@ fn no_gpu(found: &str, cause: impl std::error::Error + Send + Sync + 'static) ->
     Error::caused(ErrorKind::NoGpu, format!("expected a WebGPU adapter, found {found}"), cause)
 }
 
-/// The first failure that the GPU reported by itself; it stays.
+/// The first failure that the GPU reported by itself; it stays. With it go the answers that are awaited.
 #[derive(Debug, Clone, Default)]
-struct Trouble(Arc<Mutex<Option<String>>>);
+struct Trouble(Arc<Mutex<Failure>>);
+
+#[derive(Debug, Default)]
+struct Failure {
+    first: Option<String>,
+    awaited: Vec<Weak<Mutex<Slot>>>,
+}
 
 impl Trouble {
     fn note(&self, message: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.first.get_or_insert(message);
+        let awaited: Vec<_> = held.awaited.drain(..).filter_map(|slot| slot.upgrade()).collect();
+        drop(held);
+        awaited.into_iter().for_each(|slot| Promise(slot).keep(Err(FAILED.to_string())));
     }
 
     fn first(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).first.clone()
+    }
+
+    /// Lets a failure, the next or one that was noted already, end what is promised.
+    fn end(&self, promise: &Promise) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.awaited.retain(|slot| slot.strong_count() > 0);
+        match held.first {
+            None => held.awaited.push(Arc::downgrade(&promise.0)),
+            Some(_) => promise.keep(Err(FAILED.to_string())),
+        }
     }
 }
 
@@ -226,5 +250,38 @@ impl Future for Answer {
                 Poll::Pending
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_ends_what_is_awaited_and_what_is_asked_after_it() {
+        let trouble = Trouble::default();
+        let (kept, before) = promise();
+        trouble.end(&kept);
+        trouble.note("gone".to_string());
+        trouble.note("gone again".to_string());
+        let (unkept, after) = promise();
+        trouble.end(&unkept);
+        // The callbacks may come as late as they like.
+        for answer in [before, after] {
+            assert_eq!(pollster::block_on(answer), Err(FAILED.to_string()));
+        }
+        assert_eq!(trouble.first().as_deref(), Some("gone"));
+        kept.keep(Ok(()));
+        drop(unkept);
+    }
+
+    #[test]
+    fn an_answer_in_time_stands() {
+        let trouble = Trouble::default();
+        let (kept, answer) = promise();
+        trouble.end(&kept);
+        kept.keep(Ok(()));
+        trouble.note("gone".to_string());
+        assert_eq!(pollster::block_on(answer), Ok(()));
     }
 }

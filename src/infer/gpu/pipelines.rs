@@ -33,7 +33,7 @@ impl Pipelines {
     /// Compiles all shaders.
     ///
     /// # Errors
-    /// [`ErrorKind::NoGpu`] for a device that refuses one of them.
+    /// [`ErrorKind::GpuLost`] for a device that refuses one of them.
     pub async fn new(device: &Device, mode: GuideMode) -> Result<Pipelines> {
         let colour = f64::from(u8::from(mode == GuideMode::Colour));
         let conv = async |index: usize| program(device, &CONV, &[("LX", f64::from(TILE_QUADS[index]))]).await;
@@ -49,7 +49,7 @@ impl Pipelines {
 
 async fn program(device: &Device, shader: &Shader, constants: &[(&str, f64)]) -> Result<Program> {
     let what = format!("the shader {}.wgsl", shader.name);
-    device.checked(ErrorKind::NoGpu, &what, |device, _| compile(device, shader, constants)).await
+    device.checked(ErrorKind::GpuLost, &what, |device, _| compile(device, shader, constants)).await
 }
 
 fn compile(device: &wgpu::Device, shader: &Shader, constants: &[(&str, f64)]) -> Program {

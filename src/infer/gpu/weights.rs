@@ -89,9 +89,11 @@ impl Weights {
     /// Packs the network and puts it onto the device.
     ///
     /// # Errors
-    /// [`ErrorKind::NoGpu`] where its memory does not suffice.
+    /// [`ErrorKind::GpuLost`] where its memory does not suffice.
     pub async fn new(device: &Device, network: &Network) -> Result<Weights> {
-        device.checked(ErrorKind::NoGpu, "the network's weights", |device, queue| upload(device, queue, network)).await
+        device
+            .checked(ErrorKind::GpuLost, "the network's weights", |device, queue| upload(device, queue, network))
+            .await
     }
 }
 

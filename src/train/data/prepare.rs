@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufReader, Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,6 @@ use crate::picture::quality;
 use crate::picture::{self, Limits, Rgb8};
 use crate::report::Bounds;
 use crate::train::looks::pixels::{self, Kernel};
-use crate::train::reconstruct::block_offset;
 use crate::{Error, ErrorKind, Result};
 
 /// How crops are made.
@@ -142,43 +141,48 @@ impl Unfinished {
     /// Starts anew, or goes on after the last row that is whole in both files.
     fn open(folder: &Path, rows: &[Row]) -> Result<Self> {
         let [crops_path, manifest_path] = parts(folder);
+        let named = folder.join(CROPS_FILE);
+        if named.exists() && !crops_path.exists() {
+            // Ended while the files got their names, before the manifest had its own.
+            fs::rename(&named, &crops_path).map_err(|e| io(&crops_path, e))?;
+        }
         let mut open = OpenOptions::new();
         open.create(true).truncate(false).read(true).write(true);
         let mut crops = open.open(&crops_path).map_err(|e| io(&crops_path, e))?;
         let length = crops.metadata().map_err(|e| io(&crops_path, e))?.len();
-        let mut entries: Vec<Entry> = match File::open(&manifest_path) {
-            // The last line may be half written: lines are taken up to the first bad one.
-            Ok(file) => csv::Reader::from_reader(BufReader::new(file)).deserialize().map_while(|l| l.ok()).collect(),
-            Err(_) => Vec::new(),
-        };
-        let whole =
-            entries.iter().zip(rows).take_while(|(entry, row)| entry.path == row.path && entry.end() <= length).count();
-        entries.truncate(whole);
+        let mut manifest = open.open(&manifest_path).map_err(|e| io(&manifest_path, e))?;
+        let mut text = Vec::new();
+        manifest.read_to_end(&mut text).map_err(|e| io(&manifest_path, e))?;
+        let (entries, kept) = whole_lines(&text, |entry, index| {
+            rows.get(index).is_some_and(|row| entry.path == row.path) && entry.end() <= length
+        });
         let offset = entries.iter().map(Entry::end).max().unwrap_or(0);
-        crops.set_len(offset).map_err(|e| io(&crops_path, e))?;
-        crops.seek(SeekFrom::End(0)).map_err(|e| io(&crops_path, e))?;
-        let file = File::create(&manifest_path).map_err(|e| io(&manifest_path, e))?;
-        let mut manifest = csv::Writer::from_writer(file);
-        for entry in &entries {
-            manifest.serialize(entry).map_err(|e| Error::caused(ErrorKind::Io, "cannot write the manifest", e))?;
+        for (file, path, length) in [(&mut crops, &crops_path, offset), (&mut manifest, &manifest_path, kept)] {
+            file.set_len(length).and_then(|()| file.seek(SeekFrom::End(0))).map_err(|e| io(path, e))?;
         }
+        let manifest = csv::WriterBuilder::new().has_headers(kept == 0).from_writer(manifest);
         Ok(Unfinished { entries, crops, crops_path, offset, manifest, manifest_path })
     }
 
     fn append(&mut self, cut: Vec<(Entry, Option<Rgb8>)>) -> Result<()> {
         let mut bytes = Vec::new();
+        let first = self.entries.len();
         for (mut entry, crop) in cut {
             if let Some(crop) = crop {
                 entry.offset = self.offset + bytes.len() as u64;
                 bytes.extend_from_slice(&crop.data);
             }
-            self.entries.push(entry.clone());
-            self.manifest
-                .serialize(&entry)
-                .map_err(|e| Error::caused(ErrorKind::Io, "cannot write the manifest", e))?;
+            self.entries.push(entry);
         }
-        self.crops.write_all(&bytes).map_err(|e| io(&self.crops_path, e))?;
+        if let Err(error) = self.crops.write_all(&bytes) {
+            // On a full disk half a crop would take the room of other files.
+            let _ = self.crops.set_len(self.offset);
+            return Err(io(&self.crops_path, error));
+        }
         self.offset += bytes.len() as u64;
+        for entry in &self.entries[first..] {
+            self.manifest.serialize(entry).map_err(|e| io(&self.manifest_path, e.into()))?;
+        }
         self.manifest.flush().map_err(|e| io(&self.manifest_path, e))
     }
 
@@ -197,6 +201,20 @@ impl Unfinished {
         let _ = fs::remove_file(&self.manifest_path);
         Ok(count(&self.entries))
     }
+}
+
+/// The entries of a manifest that may have been cut off anywhere, up to the first that is not whole or not `good`, and the
+/// bytes that they take. A line without its end is not whole, whatever it holds.
+fn whole_lines(text: &[u8], good: impl Fn(&Entry, usize) -> bool) -> (Vec<Entry>, u64) {
+    let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let mut lines = csv::Reader::from_reader(&text[..end]).into_deserialize::<Entry>();
+    let (mut entries, mut kept) = (Vec::new(), 0);
+    while let Some(Ok(entry)) = lines.next().filter(|line| line.as_ref().is_ok_and(|entry| good(entry, entries.len())))
+    {
+        entries.push(entry);
+        kept = lines.reader().position().byte();
+    }
+    (entries, kept)
 }
 
 /// Bits in which the difference hashes of near-duplicates may differ; more needs more than the four bands below.
@@ -279,7 +297,7 @@ fn cut_row(base: &Path, row: &Row, finder: &mut Finder, config: &PrepareConfig) 
     let points = config.landmarks.as_ref().and_then(|net| net.landmarks(&crop, share.min(1.0)).ok());
     let entry = Entry {
         points,
-        blocks: first.map(|first| Blocks(block_offset(first))),
+        blocks: first.map(Blocks::of),
         side_px: crop.height,
         face_px: face_px.round() as u32,
         square_px: square.height as u32,

@@ -44,14 +44,16 @@ export async function launchWith({ executable, path, mock, folder }) {
   const home = context.pages()[0];
   const url = (path) => `chrome-extension://${id}/extension/${path}`;
   // A page of the extension through which the tests look into storage; unlike the service worker it is never stopped.
-  const view = await context.newPage();
+  let view = await context.newPage();
   await view.goto(url('options.html'));
 
   const browser = {
     context,
     id,
     url,
-    view,
+    get view() {
+      return view;
+    },
     home,
     problems,
     protocol,
@@ -125,6 +127,14 @@ export async function launchWith({ executable, path, mock, folder }) {
         ([info, tab]) => chrome.contextMenus.onClicked.dispatch(info, tab),
         [{ menuItemId: 'check', srcUrl, pageUrl, frameId: 0 }, { id: tabId, incognito: false }],
       );
+    },
+    /** Starts the extension anew, as an update does: its pages and its worker end, and its scripts in pages hear no more. */
+    async update() {
+      const started = context.waitForEvent('serviceworker');
+      await view.evaluate(() => void setTimeout(() => chrome.runtime.reload()));
+      await started;
+      view = await context.newPage();
+      await view.goto(url('options.html'));
     },
     async worker() {
       await view.evaluate(() => chrome.runtime.sendMessage({ to: 'background', type: 'status' })); // wakes it

@@ -46,6 +46,10 @@ export class PlayedBrowser {
   origins = new Set();
   /** What pages were told, in order. */
   told = [];
+  /** Ids of registered content scripts. */
+  scripts = new Set();
+  /** Windows that were opened. */
+  windows = [];
   /** Addresses of open tabs, by number. */
   tabs = new Map([[1, 'https://social.example/feed']]);
 
@@ -77,7 +81,15 @@ export class PlayedBrowser {
         onAdded: listeners(),
         onRemoved: listeners(),
       },
-      scripting: { executeScript: step(async () => []), registerContentScripts: step(async () => {}), unregisterContentScripts: step(async () => {}) },
+      scripting: {
+        executeScript: step(async () => []),
+        getRegisteredContentScripts: step(async () => [...this.scripts].map((id) => ({ id }))),
+        registerContentScripts: step(async (all) => {
+          if (all.some(({ id }) => this.scripts.has(id))) throw new Error('Duplicate script ID');
+          for (const { id } of all) this.scripts.add(id);
+        }),
+        unregisterContentScripts: step(async ({ ids = [...this.scripts] } = {}) => ids.forEach((id) => this.scripts.delete(id))),
+      },
       tabs: {
         get: step(async (id) => ({ id, url: this.tabs.get(id) ?? (() => { throw new Error('no such tab'); })() })),
         query: step(async () => []),
@@ -87,7 +99,7 @@ export class PlayedBrowser {
       action: { setBadgeBackgroundColor: step(async () => {}), setBadgeText: step(async () => {}) },
       contextMenus: { onClicked: listeners(), removeAll: () => {}, create: () => {} },
       commands: { onCommand: listeners() },
-      windows: { create: step(async () => ({})), update: step(async () => {}) },
+      windows: { create: step(async ({ url }) => (this.windows.push(url), {})), update: step(async () => {}) },
     };
     /** Delivers a message as the browser does: to the one listener, and its answer back; none where the background stops. */
     life.deliver = (message, sender) =>

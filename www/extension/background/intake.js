@@ -105,11 +105,15 @@ export class Intake {
     for (const record of await this.#tabs.records()) {
       if (record.state !== 'blocked' || !(await mayRead(record.url))) continue;
       const job = { ...record.job, permitted: true };
+      await this.#link.writeDown(job);
       await this.#tabs.keep(this.#intakeRecord(job, null, true));
       wanted.push(job);
     }
-    await this.#link.enqueue(wanted);
-    return wanted.length;
+    const accepted = await this.#link.enqueue(wanted);
+    // More than the engine holds at a time: those can be asked for again.
+    const refused = wanted.filter(({ id }) => !accepted.includes(id));
+    for (const job of refused) await this.#tabs.keep(this.#intakeRecord(job, 'blocked', true));
+    return accepted.length;
   }
 
   /**

@@ -26,6 +26,8 @@ const LIMITS = {
 
 export class EngineLink {
   #engine;
+  /** Whether the engine has heard of this life of the background. */
+  #isKnown = false;
   /** @type {BoundedStore<Kept>} */
   verdicts = new BoundedStore(chrome.storage.local, 'verdict/', LIMITS.verdicts);
   /** @type {BoundedStore<Job>} */
@@ -41,8 +43,10 @@ export class EngineLink {
    * @returns {Promise<any>}
    */
   async ask(message) {
-    if (await this.#engine.ensure()) {
-      // A new engine knows nothing: whatever was under way is given to it again.
+    if ((await this.#engine.ensure()) || !this.#isKnown) {
+      // A new engine knows nothing; and the last life of the background may have been stopped after it had written a job down,
+      // or before it had taken an end: whatever is under way is given to the engine again, which does nothing twice.
+      this.#isKnown = true;
       const underWay = (await this.#jobs.entries()).map(([, job]) => job);
       if (underWay.length) {
         await this.#engine.send({ type: ENQUEUE, jobs: underWay, preference: (await readSettings()).preference });
@@ -54,14 +58,21 @@ export class EngineLink {
   }
 
   /**
+   * Before anything else is done about it: were this worker stopped then, the engine would still get it.
+   * @param {Job} job
+   */
+  async writeDown(job) {
+    await this.#jobs.put(job.id, job);
+  }
+
+  /**
    * @param {Job[]} wanted
    * @returns {Promise<string[]>} ids of those that were accepted
    */
   async enqueue(wanted) {
     if (wanted.length === 0) return [];
     const { preference } = await readSettings();
-    // Written down first: were this worker stopped now, a new engine would still get them.
-    for (const job of wanted) await this.#jobs.put(job.id, job);
+    for (const job of wanted) await this.writeDown(job);
     /** @type {{accepted: string[]}} */
     const { accepted } = await this.ask({ type: ENQUEUE, jobs: wanted, preference });
     for (const { id } of wanted) if (!accepted.includes(id)) await this.#jobs.remove(id);

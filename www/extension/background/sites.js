@@ -18,21 +18,44 @@ export class Sites {
     this.#pages = pages;
   }
 
-  /** Content scripts of switched-on sites, as the browser has them against as they should be. */
+  /** Content scripts of the sites that are switched on, anew: those that the browser kept may be of an older version. */
   async register() {
-    const wanted = await permittedOf((await readSettings()).sites);
     await chrome.scripting.unregisterContentScripts().catch(() => {});
-    if (wanted.length === 0) return;
-    await chrome.scripting.registerContentScripts(
-      wanted.map((site) => ({
-        id: `auto ${site}`,
-        matches: [site],
-        js: [CONTENT_SCRIPT],
-        runAt: 'document_idle',
-        allFrames: true,
-        matchOriginAsFallback: true, // frames that the page writes itself are of its site
-      })),
-    );
+    await this.#match((await readSettings()).sites);
+  }
+
+  /**
+   * Brings the browser's content scripts to those of these sites: what is missing first, so that no site is without in between.
+   * @param {string[]} sites
+   */
+  async #match(sites) {
+    const { scripting } = chrome;
+    const wanted = await permittedOf(sites);
+    const there = (await scripting.getRegisteredContentScripts()).map(({ id }) => id);
+    const missing = wanted.filter((site) => !there.includes(scriptOf(site)));
+    if (missing.length) {
+      await scripting.registerContentScripts(
+        missing.map((site) => ({
+          id: scriptOf(site),
+          matches: [site],
+          js: [CONTENT_SCRIPT],
+          runAt: 'document_idle',
+          allFrames: true,
+          matchOriginAsFallback: true, // frames that the page writes itself are of its site
+        })),
+      );
+    }
+    const needless = there.filter((id) => !wanted.map(scriptOf).includes(id));
+    if (needless.length) await scripting.unregisterContentScripts({ ids: needless });
+  }
+
+  /** After an update: the scripts in open pages are of the old version, and nobody hears them any more. */
+  async begin() {
+    await this.register();
+    for (const url of await permittedOf((await readSettings()).sites)) {
+      const open = await chrome.tabs.query({ url });
+      for (const { id } of open) if (id !== undefined) await this.#pages.inject(id).catch(() => {});
+    }
   }
 
   /**
@@ -43,8 +66,10 @@ export class Sites {
     const { permissions, tabs } = chrome;
     if (on && !(await permissions.contains({ origins: [site] }))) throw coded('refused', `expected permission for ${site}`);
     const others = (await readSettings()).sites.filter((kept) => kept !== site);
+    // A script more than there are sites does nothing; a site that is said to be on and has none would.
+    if (on) await this.#match([...others, site]);
     await keepSites(on ? [...others, site] : others);
-    await this.register();
+    if (!on) await this.#match(others);
     // Asked while the permission that it needs is there; and the permission goes even if a tab never answers.
     const open = await tabs.query({ url: site }).catch(() => []);
     const removed = on ? Promise.resolve(true) : permissions.remove({ origins: [site] });
@@ -76,9 +101,12 @@ export class Sites {
     const kept = await permittedOf(sites);
     if (kept.length === sites.length) return;
     await keepSites(kept);
-    await this.register();
+    await this.#match(kept);
   }
 }
+
+/** @param {string} site */
+const scriptOf = (site) => `auto ${site}`;
 
 /**
  * @param {string[]} sites
