@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::picture::crop::{self, MIN_FACE_PX};
 use crate::picture::face::{FaceFinder, FoundFace};
-use crate::picture::{self, Limits, Rgb8, planes, provenance, quality, stability};
+use crate::picture::{self, Limits, Photo, Rgb8, planes, provenance, quality, stability};
 use crate::report::heat_map::place_scores;
 use crate::report::{
     Band, Bounds, Face, FileInfo, HeatMap, Meaning, ModelInfo, Quality, Reason, Report, SCHEMA, Settings, Timings,
@@ -77,6 +77,19 @@ pub struct Prepared {
 /// report with the reason `unreadable`; of a damaged one those faces are judged that lie in the part that is there.
 pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &PrepareConfig) -> Prepared {
     let started = now_ms();
+    prepare_decoded(name, bytes, picture::decode_damaged(bytes, &config.limits), started, finder, config)
+}
+
+/// The same for a photo that was decoded elsewhere, or not; `started` is when that began, on the clock of
+/// [`now_ms`](crate::clock::now_ms).
+pub fn prepare_decoded(
+    name: &str,
+    bytes: &[u8],
+    photo: Result<Photo>,
+    started: f64,
+    finder: &mut dyn FaceFinder,
+    config: &PrepareConfig,
+) -> Prepared {
     let mut report = Report {
         schema: SCHEMA.to_string(),
         file: FileInfo {
@@ -96,7 +109,7 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
         timings_ms: Timings::default(),
         checked_at: None,
     };
-    let photo = match picture::decode_damaged(bytes, &config.limits) {
+    let photo = match photo {
         Ok(photo) => photo,
         Err(error) => {
             report.reason = Some(Reason::Unreadable);

@@ -12,7 +12,7 @@ pub mod rgb8;
 pub mod stability;
 
 pub(crate) use decode::foreign;
-pub use decode::{Damage, Limits, Photo, decode, decode_damaged};
+pub use decode::{Damage, Limits, Photo, decode, decode_damaged, for_browser, from_browser};
 #[cfg(feature = "cli")]
 pub(crate) use decode::{declared_pixels, is_read};
 pub use encode::encode_jpeg;

@@ -62,7 +62,7 @@ pub struct FileInfo {
     pub size_bytes: u64,
     /// SHA-256 of the file's bytes, lower-case hexadecimal.
     pub sha256: String,
-    /// `jpeg`, `png`, `webp`, `gif` or `bmp`; of an unreadable file what else it is, for example `heic`, where that is known.
+    /// `jpeg`, `png`, `webp`, `gif` or `bmp`, `avif` where a browser decoded it; of an unreadable file what else it is, for example `heic`, where that is known.
     pub format: Option<String>,
     /// Height in pixels after EXIF orientation; 0 when unreadable.
     pub height_px: u32,
@@ -106,6 +106,8 @@ pub enum Note {
     UnreadProfile,
     /// The file asks to be turned, but browsers show files of this format as they are stored; so it was judged.
     NotTurned,
+    /// A browser decoded the picture, in a way that may move scores a little.
+    BrowserDecoded,
 }
 
 /// The four answers, and no others. Finding no traces is no proof of anything.

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
-use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, SelfCheck, prepare};
+use crate::clock::now_ms;
+use crate::detector::{Detector, DeviceChoice, PrepareConfig, Prepared, SelfCheck, prepare_decoded};
 use crate::error::{Error, ErrorKind};
 use crate::model::{ModelFile, ModelMeta, Thresholds, sha256_hex};
-use crate::picture::Rgb8;
 use crate::picture::face::Finder;
+use crate::picture::{self, Limits, Photo, Rgb8};
 use crate::report::evidence::{self, FacePictures, HEAT_OPACITY, RESIDUAL_GAIN};
 use crate::report::{HeatMap, ModelInfo, Report};
 
@@ -72,13 +74,28 @@ impl Engine {
     /// The report on a photo, and in `failure` why its file could not be read, else null: `{report, failure}`. Where its score
     /// is at least `stability_from`, each face is also scored under gentle changes, which takes five times as long.
     ///
+    /// Files that are not read here but by browsers are given to `decoder`, where there is one, with their media type; it resolves
+    /// to `{height, width, rgba: Uint8Array}`, upright and in sRGB, or to null, and then the file is as unread as natively.
+    ///
     /// # Errors
     /// `gpu_lost` when the device fails to answer. A file that cannot be read is a report, no error.
-    pub async fn assess(&self, name: String, bytes: Vec<u8>, stability_from: Option<f32>) -> Result<JsValue, JsValue> {
+    pub async fn assess(
+        &self,
+        name: String,
+        bytes: Vec<u8>,
+        stability_from: Option<f32>,
+        decoder: Option<js_sys::Function>,
+    ) -> Result<JsValue, JsValue> {
+        let started = now_ms();
         let at_once = stability_from == Some(0.0);
         let later = stability_from.filter(|_| !at_once);
         let config = PrepareConfig { stability: at_once, keep_cuts: later.is_some(), ..self.detector.prepare_config() };
-        let prepared = prepare(&name, &bytes, &mut *self.finder.borrow_mut(), &config);
+        let photo = match (picture::for_browser(&bytes, &config.limits), decoder) {
+            (Some(media_type), Some(decoder)) => decoded_by(&decoder, &bytes, media_type, &config.limits).await?,
+            _ => None,
+        };
+        let photo = photo.unwrap_or_else(|| picture::decode_damaged(&bytes, &config.limits));
+        let prepared = prepare_decoded(&name, &bytes, photo, started, &mut *self.finder.borrow_mut(), &config);
         drop(bytes);
         let mut report = self.detector.judge(&prepared).await.map_err(js_error)?;
         if later.is_some_and(|from| report.p_fake.is_some_and(|p_fake| p_fake >= from)) {
@@ -179,6 +196,30 @@ struct Origin<'a> {
 struct Answer<'a> {
     report: &'a Report,
     failure: Option<&'a str>,
+}
+
+/// What JavaScript's `decoder` makes of a file; none where that is nothing.
+async fn decoded_by(
+    decoder: &js_sys::Function,
+    bytes: &[u8],
+    media_type: &str,
+    limits: &Limits,
+) -> Result<Option<Result<Photo, Error>>, JsValue> {
+    let promise = decoder.call2(&JsValue::NULL, &js_sys::Uint8Array::from(bytes).into(), &media_type.into())?;
+    let decoded = JsFuture::from(js_sys::Promise::resolve(&promise)).await?;
+    if decoded.is_null() {
+        return Ok(None);
+    }
+    let field = |name: &str| js_sys::Reflect::get(&decoded, &name.into());
+    let side = |name: &str| field(name).map(|value| value.as_f64().unwrap_or_default() as usize);
+    let (height, width) = (side("height")?, side("width")?);
+    let rgba: js_sys::Uint8Array = field("rgba")?.dyn_into()?;
+    // Row by row: all at once would be a second copy, in memory that wasm does not give back.
+    let row = |y: usize, row: &mut [u8]| {
+        let start = (y * row.len()) as u32;
+        rgba.subarray(start, start + row.len() as u32).copy_to(row);
+    };
+    Ok(Some(picture::from_browser(bytes, (height, width), limits, row)))
 }
 
 fn picture(rgb8: &Rgb8) -> Result<JsValue, JsValue> {

@@ -302,6 +302,13 @@ fn evidence_is_written_and_a_kept_report_is_confirmed_by_its_photo_alone() {
     let output = verify(&folder.join("changed.json"), &photo);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stdout).lines().filter(|line| line.starts_with("face 1, p_fake")).count(), 1);
+    // A true report that this program cannot compute anew is not called false.
+    report.file.notes.push(grnet::report::Note::BrowserDecoded);
+    write(folder.join("browser.json"), grnet::report::evidence::json(&report).expect("JSON").as_bytes());
+    let output = verify(&folder.join("browser.json"), &photo);
+    let words = text(&output.stderr);
+    assert!(!output.status.success() && words.contains("found one that a browser decoded"), "{words}");
+    assert!(!text(&output.stdout).contains("not confirmed"));
     write(folder.join("none.html"), b"<p>no report</p>");
     assert!(text(&verify(&folder.join("none.html"), &photo).stderr).contains("expected a grnet report"));
 }

@@ -9,7 +9,7 @@ use crate::cli::{self, DONE, Device, FAILED, detect};
 use crate::detector::{self, PrepareConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::picture::face::Finder;
-use crate::report::{Bounds, Face, Meaning, Reason, Report, evidence, words};
+use crate::report::{Bounds, Face, Meaning, Note, Reason, Report, evidence, words};
 
 /// Compute a kept report anew from its photo, and say what differs.
 ///
@@ -37,11 +37,15 @@ const PLACE_TOLERANCE: f32 = 0.01;
 /// Runs `grnet verify-report`; returns the exit code.
 ///
 /// # Errors
-/// `BadData` for a file that is no report, `Io` and those of the model for what cannot be read.
+/// `BadData` for a file that is no report, `Unsupported` for one on a picture that only browsers decode, `Io` and those of the model for what cannot be read.
 pub fn run(args: &VerifyArgs) -> Result<u8> {
     let text = String::from_utf8(cli::read(&args.report)?)
         .map_err(|error| Error::caused(ErrorKind::BadData, "expected a report as text", error))?;
     let kept = evidence::parse(&text)?;
+    if kept.file.notes.contains(&Note::BrowserDecoded) {
+        let message = "expected a report on a picture that this program reads, found one that a browser decoded: only the page can compute it anew";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
     let bytes = cli::read_picture(&args.photo)?;
     let detector = pollster::block_on(detect::open(args.device.into(), &cli::read_model(args.model.as_deref())?))?;
     let settings = kept.settings;

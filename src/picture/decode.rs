@@ -3,6 +3,7 @@
 //! here, except for the EXIF orientation and the colour profile.
 
 mod animation;
+mod avif;
 mod canvas;
 mod kinds;
 mod png;
@@ -20,6 +21,7 @@ use super::{Rgb8, jpeg, jpeg_segments};
 use crate::error::{Error, ErrorKind, Result};
 use crate::picture::quality;
 use crate::report::{Bounds, FrameRead, Note};
+pub use avif::{for_browser, from_browser};
 use canvas::{Canvas, Layout};
 use kinds::Format;
 pub(crate) use kinds::foreign;
@@ -78,7 +80,7 @@ impl Limits {
 pub struct Photo {
     /// The pixels as a viewer would show them: upright, in sRGB, transparency on white.
     pub pixels: Rgb8,
-    /// `jpeg`, `png`, `webp`, `gif` or `bmp`.
+    /// `jpeg`, `png`, `webp`, `gif` or `bmp`; `avif` where a browser decoded it.
     pub format: &'static str,
     /// Estimated JPEG quality, 1..=100; absent for other formats.
     pub jpeg_quality: Option<u8>,
@@ -106,12 +108,12 @@ pub struct Damage {
 }
 
 impl Photo {
-    fn new(pixels: Rgb8, format: Format) -> Photo {
+    fn new(pixels: Rgb8, format: &'static str) -> Photo {
         Photo {
             height_px: pixels.height as u32,
             width_px: pixels.width as u32,
             pixels,
-            format: format.name(),
+            format,
             jpeg_quality: None,
             shrink: 1,
             damage: None,
@@ -125,7 +127,7 @@ impl Photo {
         let damage = Damage { present: rows as f32 / height as f32, part: canvas.part(rows / shrink) };
         let damage = (rows < height).then_some(damage);
         let (height_px, width_px) = if canvas.is_turned() { (width, height) } else { (height, width) };
-        let photo = Photo::new(canvas.finish(), format);
+        let photo = Photo::new(canvas.finish(), format.name());
         Photo { height_px: height_px as u32, width_px: width_px as u32, shrink, damage, ..photo }
     }
 }
@@ -296,7 +298,7 @@ fn decode_bmp(bytes: &[u8], limits: &Limits) -> Result<Photo> {
     } else {
         (Layout::Rgb, picture.into_rgb8().into_raw())
     };
-    Ok(Photo::new(on_canvas(&data, layout, size, None), Format::Bmp))
+    Ok(Photo::new(on_canvas(&data, layout, size, None), Format::Bmp.name()))
 }
 
 /// Pixels that are all there, upright already.

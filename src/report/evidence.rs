@@ -11,7 +11,7 @@ use image::{ExtendedColorType, ImageFormat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::picture::Rgb8;
 use crate::report::words;
-use crate::report::{Face, HeatMap, Report};
+use crate::report::{Face, HeatMap, Note, Report};
 
 /// How much the residual is amplified for the eye; most of it lies below an eighth of the full scale.
 pub const RESIDUAL_GAIN: f32 = 8.0;
@@ -155,7 +155,9 @@ pub fn html(report: &Report, pictures: &[Option<FacePictures>], failure: Option<
         add_face(&mut body, index, report.faces.len(), face, pictures.get(index).and_then(Option::as_ref))?;
     }
     body += "<section><h2>What the file says about itself</h2>\n";
-    if report.provenance.marks.is_empty() {
+    if report.provenance.marks.is_empty() && report.file.notes.contains(&Note::BrowserDecoded) {
+        body += "<p>Not read: such notes are not looked for in a file of this format.</p>\n";
+    } else if report.provenance.marks.is_empty() {
         body += "<p>Nothing. That means nothing: most sites remove such notes.</p>\n";
     } else {
         body += "<p>Anybody can write or remove these notes; they are no part of the score.</p>\n<ul>\n";

@@ -65,6 +65,9 @@ fn note(note: Note) -> &'static str {
             "the file has a colour profile of a kind that is not read; its colours were taken for sRGB"
         }
         Note::NotTurned => "the file asks to be turned; it was judged as browsers show it, unturned",
+        Note::BrowserDecoded => {
+            "a browser decoded the picture; its score may differ by up to 0.06 from that of the same picture saved as PNG"
+        }
     }
 }
 

@@ -26,6 +26,8 @@ const SCREENSHOTS = root('dist/screenshots');
 const PATIENCE_MS = 170_000;
 /** Decoding and resizing are the same code; networks on two backends differ in the order of their sums. */
 const TOLERANCE = 1e-3;
+/** The browser's own decoder may differ so much (docs/robustness.md); for these files Chromium's gives the very pixels. */
+const DECODER_TOLERANCE = 0.02;
 /** Varied photos that have to get the same verdicts everywhere. */
 const SAME = Number(process.env.GRNET_SAME ?? 24);
 /** The browser itself may look for a newer service worker when it likes: the two fixed scripts, with nothing of a photo. */
@@ -148,6 +150,19 @@ async function accessible(page) {
   assert.ok(passes.length > 10, 'the checker ran');
   const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
   assert.deepEqual(serious.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`), []);
+}
+
+/** Files of tests/golden/avif, written by make_avifs.py. */
+const avif = (name) => root(`tests/golden/avif/${name}`);
+
+/** A report on an AVIF picture that the browser decoded is the native one on the same pixels, and says whose they are. */
+function sameAsDecoded(found, name) {
+  const expected = native(avif(`${name}.webp`));
+  assert.deepEqual([found.file.format, found.file.notes], ['avif', ['browser_decoded']], name);
+  assert.deepEqual([found.file.height_px, found.file.width_px, found.band], [expected.file.height_px, expected.file.width_px, expected.band], name);
+  assert.ok(Math.abs(found.p_fake - expected.p_fake) <= DECODER_TOLERANCE, `${name}: ${found.p_fake}, natively ${expected.p_fake}`);
+  const worst = Math.max(...['x', 'y', 'width', 'height'].map((edge) => Math.abs(found.faces[0].box[edge] - expected.faces[0].box[edge])));
+  assert.ok(worst < 1, `${name}: the box differs by ${worst} pixels`);
 }
 
 const astronaut = () => ({ name: 'astronaut.jpg', bytes: readFileSync(PHOTO) });
@@ -490,6 +505,70 @@ test('a PNG that states a chunk of four gigabytes is told as any broken file, wh
   await context.close();
 });
 
+test('AVIF: the browser decodes what it shows like others, the report says so; everything else is refused by its name', async () => {
+  const { page, context, problems } = await open('?backend=cpu');
+  await ready(page);
+  const whole = readFileSync(avif('face.avif'));
+  const zeroed = Buffer.concat([whole.subarray(0, 5000), Buffer.alloc(whole.length - 5000)]);
+  // The first property that states a size, made one of a billion pixels.
+  const huge = Buffer.from(whole);
+  for (const side of [8, 12]) huge.writeUInt32BE(32_000, huge.indexOf('ispe') + side);
+  const heic = Buffer.concat([Buffer.from('\0\0\0\x18ftypheic\0\0\0\0mif1heic', 'latin1'), whole.subarray(24)]);
+  const files = [
+    { name: 'face.jpg?w=400', bytes: whole },
+    { name: 'turned.avif', bytes: readFileSync(avif('turned.avif')) },
+    { name: 'cut.avif', bytes: whole.subarray(0, 5000) },
+    { name: 'zeroed.avif', bytes: zeroed },
+    { name: 'huge.avif', bytes: huge },
+    { name: 'deep.avif', bytes: readFileSync(avif('deep.avif')) },
+    { name: 'photo.avif', bytes: heic },
+  ];
+  const servedBefore = served.length;
+  await context.setOffline(true);
+  await drop(page, files);
+  await bands(page, files.length);
+  sameAsDecoded(await report(page, 0), 'face');
+  assert.match(await page.textContent('.card .meaning'), /Your browser decoded this AVIF picture; its score may differ by up to 0\.06/);
+  assert.match(await page.textContent('.provenance .explain'), /not looked for in AVIF files/);
+  assert.equal(await page.locator('.evidence').isVisible(), true);
+  await page.evaluate(() => document.querySelector('.card').scrollIntoView());
+  await shoot(page, 'avif');
+  await accessible(page);
+  sameAsDecoded(await report(page, 1), 'turned');
+  for (const [index, { name }] of files.entries()) {
+    if (index < 2) continue;
+    const { band, reason, p_fake: pFake, file } = await report(page, index);
+    assert.deepEqual([band, reason, pFake, file.width_px], ['not_assessed', 'unreadable', null, 0], name);
+    const kind = name === 'photo.avif' ? /This is an HEIC photo, which cannot be checked\.$/ : /This is an AVIF picture, which cannot be checked\. .*damaged, very large, or of more than 8 bits a colour\.$/;
+    assert.match(await page.textContent('.card .meaning'), kind, name);
+    assert.match(await page.textContent('.card .help'), /Save the picture in one of these forms/, name);
+  }
+  assert.deepEqual(asked(servedBefore), [], 'decoding asks for nothing');
+  assert.deepEqual(problems, []);
+  await context.close();
+});
+
+test('AVIF: a browser that cannot decode it, or changes pixels, says what it says of all files that are not read', async () => {
+  const breaks = {
+    'no WebCodecs': 'delete globalThis.VideoFrame;',
+    'pixels changed against fingerprinting':
+      'const { copyTo } = VideoFrame.prototype; VideoFrame.prototype.copyTo = async function (to, options) { const layout = await copyTo.call(this, to, options); to[40] ^= 1; return layout; };',
+  };
+  for (const [what, code] of Object.entries(breaks)) {
+    const { page, context, problems } = await open('?backend=cpu', {}, (opened) =>
+      opened.route('**/shared/worker.js', async (route) => {
+        const response = await route.fetch();
+        await route.fulfill({ response, body: `${await response.text()}\n${code}` });
+      }),
+    );
+    await drop(page, [{ name: 'face.avif', bytes: readFileSync(avif('face.avif')) }]);
+    assert.deepEqual(await bands(page, 1), ['not_assessed'], what);
+    assert.match(await page.textContent('.card .meaning'), /This is an AVIF picture, which cannot be checked/, what);
+    assert.deepEqual(problems, [], what);
+    await context.close();
+  }
+});
+
 test('several photos: a broken one and one without a face do not stop the next; all are told apart', async () => {
   const { page, context, problems } = await open('?backend=cpu');
   // Before the model is there: photos wait for it.
@@ -680,6 +759,11 @@ test('Firefox: the CPU build gives the same reports', { skip: FIREFOX ? false : 
     assert.deepEqual(found.faces[0].box, expected.faces[0].box);
     assert.equal(await firefox.evaluate(`document.querySelector('#request-count').textContent`), '0');
     writeFileSync(`${SCREENSHOTS}/firefox.png`, await firefox.screenshot());
+
+    await firefox.evaluate(`document.querySelector('#clear').click()`);
+    await dropInFirefox(firefox, [{ name: 'face.avif', bytes: readFileSync(avif('face.avif')) }]);
+    await firefox.until(`document.querySelector('.report')?.textContent.length > 0`, PATIENCE_MS);
+    sameAsDecoded(JSON.parse(await firefox.evaluate(`document.querySelector('.report').textContent`)), 'face');
 
     const { files, expected: all } = varied(Math.ceil(SAME / 6));
     await firefox.evaluate(`document.querySelector('#clear').click()`);

@@ -214,6 +214,24 @@ test('a page under a strict policy is checked like any other', async () => {
   await page.close();
 });
 
+test('an AVIF picture is decoded by the browser and judged, one that browsers decode differently by its form beside it', async () => {
+  const { page, tabId } = await first.open('/avif');
+  const popup = await first.check(page, tabId);
+  const records = await until('all are checked', async () => {
+    const found = await first.records(tabId);
+    return settled(found, 3) && found;
+  });
+  const face = records.get('/photo/face.avif');
+  assert.deepEqual([face.report.file.format, face.report.file.notes, face.form], ['avif', ['browser_decoded'], '']);
+  assert.notEqual(face.report.p_fake, null);
+  const deep = records.get('/photo/deep.avif');
+  assert.deepEqual([deep.report.file.format, new URL(deep.form).search], ['jpeg', '?n=beside']);
+  assert.equal(records.get('/photo/deep.avif?n=alone').report.reason, 'unreadable');
+  assert.ok(!mock.requests.some(({ path }) => path.includes('passed-by')), 'what is not shown is not asked for');
+  await popup.close();
+  await page.close();
+});
+
 test('verdicts are kept by content and model: a second visit needs no detector', async () => {
   const kept = Object.keys(await first.storage('local')).filter((key) => key.startsWith('verdict/'));
   assert.ok(kept.length >= 10, `kept ${kept.length}`);

@@ -134,7 +134,7 @@ test('odd answers are refused', async () => {
 
 test('a picture is one whatever its host calls it, and nothing else becomes one', async () => {
   const bytes = (text) => Uint8Array.from(text, (char) => char.charCodeAt(0));
-  const pictures = ['\xff\xd8\xff\xe0rest of it', '\x89PNG\r\n\x1a\n....', 'GIF89a......', 'RIFF\0\0\0\0WEBPVP8 ', '\0\0\0\x1cftypavif'];
+  const pictures = ['\xff\xd8\xff\xe0rest of it', '\x89PNG\r\n\x1a\n....', 'GIF89a......', 'RIFF\0\0\0\0WEBPVP8 ', '\0\0\0\x1cftypavif', '\0\0\0\x2cftypavis'];
   for (const text of pictures) {
     assert.ok(beginsAsPicture(bytes(text)), text);
     for (const type of ['text/plain', 'text/html; charset=utf-8', 'application/json', 'video/mp4']) {
@@ -258,7 +258,7 @@ test('the addresses of a srcset, and other forms of a picture, best first', () =
   for (const odd of ['', ' ', ',', ', , ,']) assert.deepEqual(addresses.srcsetAddresses(odd), [], odd);
   const form = (address, type = '') => ({ address, type });
   const ranked = addresses.readableForms([form('a.avif'), form('b', 'image/webp'), form('c.jpg'), form('c.jpg'), form('d'), form('e', 'image/jxl'), form('f.png?x')]);
-  assert.deepEqual(ranked, ['c.jpg', 'f.png?x', 'b', 'd']);
+  assert.deepEqual(ranked, ['c.jpg', 'f.png?x', 'b', 'd', 'a.avif'], 'AVIF last, as the browser has to decode it');
 });
 
 test('the bytes of data: addresses', () => {

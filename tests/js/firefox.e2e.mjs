@@ -202,6 +202,18 @@ const listed = () =>
     return { urls: records.map(([, { value }]) => value.url), why };
   }`);
 
+test('an AVIF picture is decoded by the browser and judged', async () => {
+  await checkByButton('/avif', (counts) => Number.parseInt(counts) >= 2 && !/waiting/.test(counts));
+  const reports = await firefox.page(`async () => {
+    const records = Object.entries(await chrome.storage.session.get(null)).filter(([key]) => key.startsWith('record/'));
+    return records.map(([, { value }]) => value).filter(({ url }) => url.endsWith('.avif')).map(({ url, report }) => [url.split('/').at(-1), report.file, report.p_fake]);
+  }`);
+  const [[, face, pFake], [, deep]] = reports.toSorted().toReversed();
+  assert.deepEqual([face.format, face.notes], ['avif', ['browser_decoded']]);
+  assert.notEqual(pFake, null);
+  assert.equal(deep.format, 'jpeg', 'read in the form beside it');
+});
+
 test('a page full of hostile elements hides no portrait', async () => {
   mock.pages.set('zoo', zooPage(mock.url('', CDN)));
   await checkByButton('/zoo', (counts) => Number.parseInt(counts) >= GOOD.length && !/waiting/.test(counts));

@@ -39,6 +39,8 @@ test('each reason says why and what would help', () => {
 test('files of other kinds are called by their name, and what is not as usual in a file is told', () => {
   const other = { band: 'not_assessed', reason: 'unreadable', file: { format: 'heic' } };
   assert.equal(view.verdict(other, 'expected a JPEG').meaning, 'This is an HEIC photo, which cannot be checked.');
+  const undecoded = view.verdict({ ...other, file: { format: 'avif' } }).meaning;
+  assert.match(undecoded, /^This is an AVIF picture, which cannot be checked\. .*more than 8 bits a colour\.$/);
   const judged = { band: 'likely_fake', reason: null, file: { format: 'jpeg', present: 0.618 } };
   assert.match(view.verdict(judged).meaning, /61 % of the picture is there; only faces in that part are judged\.$/);
   assert.deepEqual(view.fileNotes({ format: 'jpeg' }), []);
@@ -46,10 +48,20 @@ test('files of other kinds are called by their name, and what is not as usual in
     present: 0.5,
     frame: { number: 2, count: 9 },
     shrunk_by: 2,
-    notes: ['no_end_mark', 'wrong_checksum', 'colour_profile', 'unread_profile', 'not_turned', 'one of a later version'],
+    notes: ['no_end_mark', 'wrong_checksum', 'colour_profile', 'unread_profile', 'not_turned', 'browser_decoded', 'one of a later version'],
   });
-  assert.equal(notes.length, 8);
-  assert.equal(new Set(notes).size, 8);
+  assert.equal(notes.length, 9);
+  assert.equal(new Set(notes).size, 9);
+});
+
+test('a picture that the browser decoded is told as such beside its verdict, and nothing is claimed of notes that nobody looked for', () => {
+  const file = { format: 'avif', notes: ['browser_decoded'] };
+  assert.match(view.verdict({ band: 'inconclusive', reason: null, file }).meaning, /Your browser decoded this AVIF picture; its score may differ/);
+  assert.doesNotMatch(view.verdict({ band: 'inconclusive', reason: null, file: { ...file, notes: [] } }).meaning, /browser/);
+  const marks = [{ kind: 'generator', value: 'x', place: 'y', detail: null }];
+  assert.match(view.provenanceInWords({ file, provenance: { marks: [] } }), /not looked for in AVIF files/);
+  assert.match(view.provenanceInWords({ file: { format: 'jpeg' }, provenance: { marks: [] } }), /^Nothing\./);
+  assert.match(view.provenanceInWords({ file, provenance: { marks } }), /^Anybody can/);
 });
 
 test('an unreadable file is told with its cause', () => {

@@ -179,7 +179,7 @@ function fillProvenance(block, report) {
   const rows = view.provenanceRows(report);
   // Of what is no picture there is nothing to say.
   block.hidden = report.reason === 'unreadable' && rows.length === 0;
-  find('.explain', block).textContent = text(rows.length ? 'provenanceSome' : 'provenanceNone');
+  find('.explain', block).textContent = view.provenanceInWords(report);
   find('dl', block).replaceChildren(
     ...rows.flatMap(({ label, value, place, detail }) => {
       const said = make('dd', value);

@@ -40,7 +40,7 @@ export const REPORT_SCHEMA = 'grnet.report/1';
 /** @typedef {{kind: MarkKind, value: string, place: string, detail: string | null}} Mark */
 /**
  * How a file was read, where that is not as usual.
- * @typedef {'no_end_mark' | 'wrong_checksum' | 'colour_profile' | 'unread_profile' | 'not_turned'} FileNote
+ * @typedef {'no_end_mark' | 'wrong_checksum' | 'colour_profile' | 'unread_profile' | 'not_turned' | 'browser_decoded'} FileNote
  */
 /**
  * `present`: the share of a damaged picture that is there. `shrunk_by`: what the sides of a very large one were divided by.

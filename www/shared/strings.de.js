@@ -10,7 +10,7 @@ export const GERMAN = Object.freeze({
 
   choose: 'Fotos auswählen',
   dropHint: 'oder irgendwo auf dieser Seite ablegen, oder eines einfügen',
-  formats: 'JPEG, PNG, WebP, GIF und BMP',
+  formats: 'JPEG, PNG, WebP, GIF, BMP und meist AVIF',
   dropHere: 'Zum Prüfen ablegen',
   notAFile: 'Das war keine Bilddatei. Speichern Sie das Bild zuerst und legen Sie dann die Datei ab.',
 
@@ -27,6 +27,7 @@ export const GERMAN = Object.freeze({
   noteSelfCheckFailed: 'Die GPU gab in der Selbstprüfung falsche Antworten; deshalb rechnet die CPU.',
   noteGpuLost: 'Die GPU ist ausgefallen; deshalb rechnet die CPU.',
 
+  stateLoading: 'Lädt diese Seite; bleiben diese Worte stehen, bitte neu laden',
   stateStarting: 'Startet',
   stateModel: 'Das Modell wird geladen: {loaded} von {total}',
   stateModelCached: 'Das in diesem Browser aufbewahrte Modell wird gelesen',
@@ -82,6 +83,7 @@ export const GERMAN = Object.freeze({
   reasonUnreadableDetail: 'Die Datei ließ sich nicht als Bild lesen: {message}.',
   reasonUnreadableHelp: 'Geprüft werden können JPEG-, PNG-, WebP-, GIF- und BMP-Dateien. Speichern Sie das Bild in einer dieser Formen und versuchen Sie es noch einmal.',
   reasonOtherKind: 'Das ist {kind}; so etwas kann nicht geprüft werden.',
+  reasonAvif: 'Ihr Browser dekodiert solche Dateien nicht, oder diese ist beschädigt, sehr groß oder hat mehr als 8 Bit je Farbe.',
   kindHeic: 'ein HEIC-Foto',
   kindAvif: 'ein AVIF-Bild',
   kindJxl: 'ein JPEG-XL-Bild',
@@ -104,6 +106,7 @@ export const GERMAN = Object.freeze({
   fileColourProfile: 'Die Farben wurden aus dem Farbprofil der Datei nach sRGB umgerechnet.',
   fileUnreadProfile: 'Das Farbprofil der Datei ist von einer Art, die nicht gelesen wird; ihre Farben wurden als sRGB genommen.',
   fileNotTurned: 'Die Datei soll gedreht gezeigt werden; geprüft wurde sie, wie Browser sie zeigen, ungedreht.',
+  fileBrowserDecoded: 'Ihr Browser hat dieses {format}-Bild dekodiert; sein Wert kann von dem des gleichen Bildes im PNG-Format um bis zu 0,06 abweichen.',
   detailFileNote: 'Hinweis',
   checkFailed: 'Die Prüfung ist fehlgeschlagen',
   checkFailedMeaning: 'Beim Prüfen dieses Fotos ging etwas schief. {message}.',
@@ -152,6 +155,7 @@ export const GERMAN = Object.freeze({
   changeScale75: '75 % der Größe',
   provenance: 'Was die Datei über sich selbst sagt',
   provenanceNone: 'Nichts. Das bedeutet nichts: Die meisten Websites und Apps entfernen solche Angaben.',
+  provenanceUnread: 'In {format}-Dateien wird nach solchen Angaben nicht gesucht.',
   provenanceSome: 'Jeder kann diese Angaben schreiben oder entfernen; sie gehen deshalb nicht in den Wert ein.',
   markC2pa: 'C2PA-Manifest',
   markC2paValue: 'vorhanden; die Signatur wurde nicht geprüft',
@@ -215,6 +219,7 @@ export const GERMAN = Object.freeze({
   errorNoGpu: 'Es gibt keine GPU',
   errorGpuLost: 'Die GPU ist ausgefallen oder rechnet falsch',
   errorIo: 'Eine Datei ließ sich nicht laden',
+  errorNoMemory: 'Der Speicher reicht nicht',
   errorTimeout: 'Es kam rechtzeitig keine Antwort',
   errorInternal: 'Ein innerer Fehler',
   errorWithDetail: '{words}: {detail}',

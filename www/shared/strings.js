@@ -15,7 +15,7 @@ export const ENGLISH = Object.freeze({
 
   choose: 'Choose photos',
   dropHint: 'or drop them anywhere on this page, or paste one',
-  formats: 'JPEG, PNG, WebP, GIF and BMP',
+  formats: 'JPEG, PNG, WebP, GIF, BMP and most AVIF',
   dropHere: 'Drop to check',
   notAFile: 'That was not a picture file. Save the picture first, then drop the file.',
 
@@ -32,6 +32,7 @@ export const ENGLISH = Object.freeze({
   noteSelfCheckFailed: 'The GPU gave wrong answers in the self-check, so the CPU computes.',
   noteGpuLost: 'The GPU went away, so the CPU computes.',
 
+  stateLoading: 'Loading this page; should these words stay, reload it',
   stateStarting: 'Starting',
   stateModel: 'Loading the model: {loaded} of {total}',
   stateModelCached: 'Reading the model kept in this browser',
@@ -87,6 +88,7 @@ export const ENGLISH = Object.freeze({
   reasonUnreadableDetail: 'The file could not be read as a picture: {message}.',
   reasonUnreadableHelp: 'JPEG, PNG, WebP, GIF and BMP files can be checked. Save the picture in one of these forms and try again.',
   reasonOtherKind: 'This is {kind}, which cannot be checked.',
+  reasonAvif: 'Your browser does not decode such files, or this one is damaged, very large, or of more than 8 bits a colour.',
   kindHeic: 'an HEIC photo',
   kindAvif: 'an AVIF picture',
   kindJxl: 'a JPEG XL picture',
@@ -109,6 +111,7 @@ export const ENGLISH = Object.freeze({
   fileColourProfile: 'Its colours were brought from the file’s colour profile to sRGB.',
   fileUnreadProfile: 'The file has a colour profile of a kind that is not read; its colours were taken for sRGB.',
   fileNotTurned: 'The file asks to be turned; it was checked as browsers show it, unturned.',
+  fileBrowserDecoded: 'Your browser decoded this {format} picture; its score may differ by up to 0.06 from that of the same picture saved as PNG.',
   detailFileNote: 'Note',
   checkFailed: 'The check failed',
   checkFailedMeaning: 'Something went wrong while this photo was checked. {message}.',
@@ -157,6 +160,7 @@ export const ENGLISH = Object.freeze({
   changeScale75: '75 % of its size',
   provenance: 'What the file says about itself',
   provenanceNone: 'Nothing. That means nothing: most sites and apps remove such notes.',
+  provenanceUnread: 'Such notes are not looked for in {format} files.',
   provenanceSome: 'Anybody can write or remove these notes, so they are no part of the score.',
   markC2pa: 'C2PA manifest',
   markC2paValue: 'present; its signature was not checked',
@@ -220,6 +224,7 @@ export const ENGLISH = Object.freeze({
   errorNoGpu: 'There is no GPU adapter',
   errorGpuLost: 'The GPU went away or computes wrongly',
   errorIo: 'A file could not be loaded',
+  errorNoMemory: 'There is not enough memory',
   errorTimeout: 'There was no answer in time',
   errorInternal: 'An internal error',
   errorWithDetail: '{words}: {detail}',

@@ -47,6 +47,7 @@ const FILE_NOTES = {
   colour_profile: 'fileColourProfile',
   unread_profile: 'fileUnreadProfile',
   not_turned: 'fileNotTurned',
+  browser_decoded: 'fileBrowserDecoded',
 };
 
 /**
@@ -116,6 +117,7 @@ const ERRORS = {
   no_gpu: 'errorNoGpu',
   gpu_lost: 'errorGpuLost',
   io: 'errorIo',
+  no_memory: 'errorNoMemory',
   timeout: 'errorTimeout',
 };
 
@@ -135,9 +137,11 @@ export function verdict({ band, reason, file }, failure = null) {
       : meaning
         ? text(meaning)
         : '';
-  // That a part is missing belongs to the verdict, whatever it is.
+  const limits = kind === 'kindAvif' ? text('reasonAvif') : '';
+  // That a part is missing, or that scores are less exact, belongs to the verdict, whatever it is.
   const part = file?.present === undefined ? '' : presentInWords(file.present);
-  return { title: text(title), meaning: [why, part].filter(Boolean).join(' '), help: help ? text(help) : '' };
+  const decoded = file?.notes?.includes('browser_decoded') ? noteInWords('browser_decoded', file) : '';
+  return { title: text(title), meaning: [why, limits, part, decoded].filter(Boolean).join(' '), help: help ? text(help) : '' };
 }
 
 /** @param {number} present */
@@ -146,16 +150,30 @@ function presentInWords(present) {
 }
 
 /**
+ * @param {FileNote} note
+ * @param {Partial<FileInfo>} file
+ */
+function noteInWords(note, file) {
+  return text(FILE_NOTES[note], { format: nameOf(file) });
+}
+
+/** @param {Partial<FileInfo>} file */
+function nameOf({ format }) {
+  return (format ?? '').toUpperCase();
+}
+
+/**
  * How the file was read, where that is not as usual: a sentence each.
  * @param {Partial<FileInfo>} file
  * @returns {string[]}
  */
-export function fileNotes({ present, frame, shrunk_by: shrunk, notes = [] }) {
+export function fileNotes(file) {
+  const { present, frame, shrunk_by: shrunk, notes = [] } = file;
   return [
     ...(present === undefined ? [] : [presentInWords(present)]),
     ...(frame ? [text('fileFrame', frame)] : []),
     ...(shrunk ? [text('fileShrunk', { shrunk })] : []),
-    ...notes.filter((note) => note in FILE_NOTES).map((note) => text(FILE_NOTES[note])),
+    ...notes.filter((note) => note in FILE_NOTES).map((note) => noteInWords(note, file)),
   ];
 }
 
@@ -236,6 +254,16 @@ export function provenanceRows({ provenance }) {
     const shown = kind === 'c2pa' ? text('markC2paValue') : term ? text('markTerm', { words: text(term), value }) : value;
     return { label: text(MARKS[kind]), value: shown, place, detail: detail ?? '' };
   });
+}
+
+/**
+ * What such statements are worth, or that none was looked for.
+ * @param {Pick<Report, 'file' | 'provenance'>} report
+ * @returns {string}
+ */
+export function provenanceInWords({ file, provenance }) {
+  if (provenance.marks.length) return text('provenanceSome');
+  return file.notes?.includes('browser_decoded') ? text('provenanceUnread', { format: nameOf(file) }) : text('provenanceNone');
 }
 
 /**

@@ -3,6 +3,7 @@
 // bytes go into Rust, a report comes out. One failed job never blocks the next.
 
 import { chooseBuild } from './backend.js';
+import { decodeInBrowser } from './decode.js';
 import { KEEP, LOAD, NETWORK, PROGRESS, READY, coded, failure, isRequest } from './messages.js';
 import { loadModel } from './model.js';
 
@@ -17,13 +18,13 @@ import { loadModel } from './model.js';
  * What src/web.rs exports.
  * @typedef {object} Engine
  * @property {() => import('./messages.js').Loaded} info
- * @property {(name: string, bytes: Uint8Array, stabilityFrom?: number) =>
+ * @property {(name: string, bytes: Uint8Array, stabilityFrom?: number, decoder?: typeof decodeInBrowser) =>
  *   Promise<{report: Report, failure: string | null}>} assess
  * @property {(face: number) => Promise<Evidence>} evidence
  * @property {() => void} free
  */
 /**
- * @typedef {{default(options: {module_or_path: URL}): Promise<unknown>,
+ * @typedef {{default(options: {module_or_path: URL}): Promise<{memory: WebAssembly.Memory}>,
  *   Engine: {load(model: Uint8Array, device: Build, digest?: string): Promise<Engine>},
  *   report_html(report: string, pictures: Uint8Array[], failure?: string): string}} Package
  */
@@ -33,14 +34,21 @@ const ROOT = new URL('../', import.meta.url);
 
 /** Pictures of more faces than this are not made: nobody looks at them, and they cost memory. */
 const MAX_EVIDENCE = 12;
+/** What decoding a photo may hold (src/picture/decode.rs), in pages of 64 KiB. */
+const PHOTO_PAGES = 6720;
 
 /** @type {Engine | null} */
 let engine = null;
 /** @type {Package | null} */
 let engineCode = null;
 
+/** @type {WebAssembly.Memory | null} */
+let memory = null;
+
 /** @type {Promise<void>} */
 let tail = Promise.resolve();
+/** The request that is answered. */
+let current = -1;
 
 /** @type {Promise<Package> | null} Fetched and compiled once, whatever is loaded how often. */
 let code = null;
@@ -51,12 +59,12 @@ function loadCode() {
     const folder = new URL('pkg/', ROOT);
     /** @type {Package} */
     const wasm = await import(new URL('grnet.js', folder).href);
-    await wasm.default({ module_or_path: new URL('grnet_bg.wasm', folder) });
+    ({ memory } = await wasm.default({ module_or_path: new URL('grnet_bg.wasm', folder) }));
     return wasm;
   };
   code ??= fetched().catch((error) => {
     code = null; // the next try fetches anew
-    throw error;
+    throw coded(error instanceof RangeError ? 'no_memory' : 'io', error.message);
   });
   return code;
 }
@@ -99,7 +107,7 @@ async function load({ id, preference }) {
  */
 async function assess({ name, bytes, stabilityFrom, evidence: wanted = false }) {
   if (!engine) throw coded('internal', 'expected a loaded model');
-  const answer = await engine.assess(name, new Uint8Array(bytes), stabilityFrom);
+  const answer = await engine.assess(name, new Uint8Array(bytes), stabilityFrom, decodeInBrowser);
   /** @type {(Evidence | null)[]} */
   const evidence = [];
   for (const [index, face] of answer.report.faces.entries()) {
@@ -115,8 +123,25 @@ function keep({ report, pictures, failure: why }) {
   return engineCode.report_html(report, pictures, why ?? undefined);
 }
 
+/**
+ * What is told of an error. A trap of the wasm does not say its reason; where memory cannot grow by a photo more, that is it.
+ * @param {unknown} error
+ * @returns {import('./messages.js').Failure}
+ */
+function told(error) {
+  const found = failure(error);
+  if (!found.fatal || !memory) return found;
+  try {
+    memory.grow(PHOTO_PAGES);
+    return found;
+  } catch {
+    return { code: 'no_memory', message: `the browser gave ${Math.round(memory.buffer.byteLength / 1e6)} MB`, fatal: true };
+  }
+}
+
 /** @param {Request} request */
 async function answer(request) {
+  current = request.id;
   try {
     if (request.type === LOAD) {
       postMessage({ id: request.id, ok: true, value: await load(request) });
@@ -128,9 +153,16 @@ async function answer(request) {
       postMessage({ id: request.id, ok: true, value }, { transfer: buffers });
     }
   } catch (error) {
-    postMessage({ id: request.id, ok: false, error: failure(error) });
+    postMessage({ id: request.id, ok: false, error: told(error) });
   }
 }
+
+// A trap in what is awaited comes here, and never to whoever awaits it.
+addEventListener('error', (event) => {
+  if (!(event.error instanceof WebAssembly.RuntimeError)) return; // the browser tells the page
+  event.preventDefault();
+  postMessage({ id: current, ok: false, error: told(event.error) });
+});
 
 addEventListener('message', ({ data }) => {
   if (isRequest(data)) {

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const PICTURES = fileURLToPath(new URL('../../pictures/', import.meta.url));
+const AVIF = fileURLToPath(new URL('../../golden/avif/', import.meta.url));
 
 /** Where the face is in the 512 x 512 portrait: a square as avatars have it. */
 const FACE = { x: 128, y: 16, side: 200 };
@@ -37,6 +38,7 @@ export async function drawPictures(page) {
   pictures.set('coffee.jpg', { type: 'image/jpeg', body: readFileSync(`${PICTURES}coffee.jpg`) });
   pictures.set('moving.gif', { type: 'image/gif', body: movingGif(drawn.grey, 128) });
   pictures.set('broken.jpg', { type: 'image/jpeg', body: pictures.get('plain-200.jpg').body.subarray(0, 900) });
+  for (const name of ['face.avif', 'deep.avif']) pictures.set(name, { type: 'image/avif', body: readFileSync(`${AVIF}${name}`) });
   pictures.set('drawing.svg', {
     type: 'image/svg+xml',
     body: Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="128" height="128"><circle cx="64" cy="64" r="60" fill="#8ac"/></svg>'),

@@ -9,11 +9,17 @@ const page = (name) => readFileSync(new URL(name, import.meta.url), 'utf8');
 export const SOCIAL = 'social.example';
 export const CDN = 'cdn.example';
 
+/** Shown as AVIF: one that browsers decode alike, one that is read in another form, and one that has none. */
+const AVIF_PAGE = `<!doctype html><title>AVIF</title>
+  <picture><source type="image/avif" srcset="/photo/face.avif"><img class="avatar" src="/photo/plain-200.jpg?n=passed-by" width="128" height="128"></picture>
+  <picture><source type="image/avif" srcset="/photo/deep.avif"><img class="avatar" src="/photo/plain-200.jpg?n=beside" width="128" height="128"></picture>
+  <img class="avatar" src="/photo/deep.avif?n=alone" width="128" height="128">`;
+
 /** @param {Map<string, {type: string, body: Buffer}>} pictures by file name */
 export async function startMock(pictures) {
   const requests = [];
   /** Pages that a test wrote itself, by path. */
-  const pages = new Map();
+  const pages = new Map([['avif', AVIF_PAGE]]);
   /** Requests for these paths wait until released. */
   const held = new Map();
 

@@ -127,9 +127,11 @@ export function readableForms(forms) {
   const rank = ({ address, type }) => {
     const stated = /^image\/([\w+-]+)/.exec(type)?.[1];
     const ending = /\.(\w{3,4})(?:[?#]|$)/.exec(address)?.[1];
-    const known = READABLE.indexOf((stated ?? ending ?? '').toLowerCase());
+    const kind = (stated ?? ending ?? '').toLowerCase();
+    const known = READABLE.indexOf(kind);
     if (known >= 0) return known;
-    return stated || /^(avif|jxl|heic|heif|svg)$/i.test(ending ?? '') ? -1 : READABLE.length;
+    if (kind === 'avif') return READABLE.length + 1; // most browsers decode it, a little differently
+    return stated || /^(jxl|heic|heif|svg)$/i.test(ending ?? '') ? -1 : READABLE.length;
   };
   const ranked = forms.map((form) => ({ address: form.address, rank: rank(form) })).filter((form) => form.rank >= 0);
   ranked.sort((a, b) => a.rank - b.rank);

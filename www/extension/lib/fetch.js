@@ -74,7 +74,7 @@ function isPictureType(type) {
 }
 
 /** How the formats begin that browsers show in an `<img>`; `?` is any byte. */
-const SIGNATURES = ['\xff\xd8\xff', '\x89PNG\r\n', 'GIF8', 'RIFF????WEBP', 'BM', '????ftypavif', '????ftypheic', '\xff\x0a', '????JXL '];
+const SIGNATURES = ['\xff\xd8\xff', '\x89PNG\r\n', 'GIF8', 'RIFF????WEBP', 'BM', '????ftypavif', '????ftypavis', '????ftypheic', '\xff\x0a', '????JXL '];
 const LONGEST_SIGNATURE = Math.max(...SIGNATURES.map(({ length }) => length));
 
 /**
