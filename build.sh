@@ -39,7 +39,12 @@ usage: ./build.sh COMMAND
   robustness TABLE   how verdicts move under changes of the photo and an attack, into docs/robustness.md
   sbom               what is in the program, as CycloneDX files, into dist/sbom
   reproducible       build dist/ twice, in two places, and compare every byte
-  fuzz MINUTES       feed hostile files to what reads files, MINUTES for each target of fuzz/ (needs a nightly Rust)
+  fuzz MINUTES [TARGET...]
+                     feed hostile files to what reads files, MINUTES for each target of fuzz/ (needs a nightly Rust)
+  coverage           which lines of src/ and www/ the tests run, as tables and in dist/coverage (not the tests in a browser)
+  mutants FILE TESTS...
+                     change a file of src/ a bit at a time and name the changes that TESTS (options of `cargo test`, such
+                     as --lib or --test photo) do not notice
   miri               look for undefined behaviour in the kernels: miri, else the address sanitizer (needs a nightly Rust)
   arm                test the kernels for ARM processors on an emulated one (needs Debian's packages)
   train-env          prepare .torch/, the LibTorch that the fastest CPU training links against
@@ -109,6 +114,10 @@ find_browser() {
 }
 
 find_firefox() { command -v firefox-esr || command -v firefox; }
+
+# The oldest Firefox that the extension installs into, and the one at hand: their first numbers.
+needed_firefox() { sed -nE 's/.*"strict_min_version": "([0-9]+).*/\1/p' www/extension/firefox/manifest.json; }
+found_firefox() { "$1" --version 2>/dev/null | sed -nE 's/.*Firefox ([0-9]+).*/\1/p'; }
 
 # A Vulkan driver in software: what the GPU tests run on where there is no GPU.
 find_lavapipe() { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null; }
@@ -277,17 +286,21 @@ reproducible() {
 
 # Every target of fuzz/ in turn, from corpora of valid files; what it finds stays in fuzz/artifacts.
 fuzz() {
-  [[ ${1:-} =~ ^[0-9]+$ ]] || die "expected how many minutes: ./build.sh fuzz MINUTES"
+  [[ ${1:-} =~ ^[0-9]+$ ]] || die "expected how many minutes: ./build.sh fuzz MINUTES [TARGET...]"
+  local minutes=$1 targets=("${@:2}")
+  ((${#targets[@]})) || targets=($(cd fuzz/fuzz_targets && ls | sed 's/\.rs$//'))
   need_nightly
   cargo_tool cargo-fuzz 0.13.2
-  local target failed=() cargo_fuzz=$TOOLS/cargo-fuzz-0.13.2/bin/cargo-fuzz
+  local target features failed=() cargo_fuzz=$TOOLS/cargo-fuzz-0.13.2/bin/cargo-fuzz
   local -x CARGO_TARGET_DIR=$TARGET/fuzz
   (cd fuzz && rustup run nightly cargo run --locked --release --quiet --bin seeds -- "$TARGET/fuzz/seeds")
-  for target in $(cd fuzz/fuzz_targets && ls | sed 's/\.rs$//'); do
+  for target in "${targets[@]}"; do
     say "" "== fuzzing $target"
+    features=() # what training reads needs its framework, minutes of building that the others do without
+    if [[ $target == table || $target == torch ]]; then features=(--features train); fi
     mkdir -p "fuzz/corpus/$target"
-    rustup run nightly "$cargo_fuzz" run --fuzz-dir fuzz "$target" "fuzz/corpus/$target" "$TARGET/fuzz/seeds/$target" -- \
-      -max_total_time=$((60 * $1)) -timeout=10 -malloc_limit_mb=256 -rss_limit_mb=2048 -print_final_stats=1 ||
+    rustup run nightly "$cargo_fuzz" run --fuzz-dir fuzz "${features[@]}" "$target" "fuzz/corpus/$target" "$TARGET/fuzz/seeds/$target" -- \
+      -max_total_time=$((60 * minutes)) -timeout=10 -malloc_limit_mb=256 -rss_limit_mb=2048 -print_final_stats=1 ||
       failed+=("$target")
   done
   ((${#failed[@]} == 0)) || die "findings in ${failed[*]}: see fuzz/artifacts"
@@ -296,6 +309,30 @@ fuzz() {
 need_nightly() {
   need_rust
   have rustup && rustup run nightly rustc --version >/dev/null 2>&1 || die "a nightly Rust is needed: rustup toolchain install nightly"
+}
+
+coverage() {
+  need_rust
+  have rustup || die "rustup is missing: https://rustup.rs"
+  rustup component add llvm-tools
+  cargo_tool cargo-llvm-cov 0.9.1
+  local native=("$TOOLS/cargo-llvm-cov-0.9.1/bin/cargo-llvm-cov" llvm-cov) out=dist/coverage
+  mkdir -p $out
+  "${native[@]}" --locked --profile ci --features wgpu,train --no-fail-fast --html --output-dir $out
+  "${native[@]}" report --profile ci --ignore-filename-regex '/(tests|tools)/'
+  need_node || die "node is missing"
+  npx --yes c8@10.1.3 --include 'www/**' --all --reporter text --reporter html --reports-dir $out/js node --test tests/js/*.test.mjs
+}
+
+# One changed copy of the crate after the other is built and tested, seconds each; unoptimised builds keep that short.
+mutants() {
+  [[ -f ${1:-} && $# -ge 2 ]] || die "expected a file and tests: ./build.sh mutants src/picture/quality.rs --lib --test photo"
+  need_rust
+  cargo_tool cargo-mutants 27.1.0
+  local file=$1
+  shift
+  CARGO_TARGET_DIR='' CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 "$TOOLS/cargo-mutants-27.1.0/bin/cargo-mutants" mutants \
+    --file "$file" --no-default-features --output "$TARGET/mutants" -- "$@"
 }
 
 # The NEON kernels, each against the specification, on a processor that QEMU plays.
@@ -471,6 +508,9 @@ page_tests() {
     GRNET_VARIED=$TARGET/ci/examples/varied node --experimental-websocket --test --test-reporter=spec tests/js/e2e.mjs
 }
 
+# Faults of the browser, injected.
+fault_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/faults.e2e.mjs; }
+
 # What the extension sees of pages needs no wasm: its detector is played.
 scan_tests() { GRNET_BROWSER=$BROWSER node --test --test-reporter=spec tests/js/scan.e2e.mjs tests/js/played.e2e.mjs; }
 
@@ -491,6 +531,8 @@ run_tests() {
   check "lints, browser" cargo clippy --locked --profile wasm --target $WASM --lib "${BROWSER_BUILD[@]}" -- -D warnings
   check "lints, browser, CPU alone" \
     cargo clippy --locked --profile wasm --target $WASM --lib --no-default-features -- -D warnings
+  # Nothing else builds them, and one that does not build finds nothing. Those of the training side need minutes.
+  check "fuzz targets compile" env "CARGO_TARGET_DIR=$TARGET/fuzz" cargo check --locked --manifest-path fuzz/Cargo.toml --bins
   check "training on GPUs and CUDA compiles" cargo check --locked --profile ci --features wgpu,train-gpu,cuda --all-targets
   supply_chain_checks
   train_gpu_tests
@@ -512,13 +554,16 @@ run_tests() {
   if [[ -n $BROWSER && -d node_modules ]]; then
     check "native program" cargo build "${NATIVE[@]}"
     suite "page, end to end" page_tests
+    suite "page, with faults of the browser" fault_tests
     suite "extension in Chromium, its detector played" scan_tests
     suite "extension in Chromium" extension_tests
     FIREFOX=$(find_firefox || { debian_install firefox-esr && find_firefox; } || true)
-    if [[ -n $FIREFOX ]]; then
-      suite "extension in Firefox" firefox_tests
-    else
+    if [[ -z $FIREFOX ]]; then
       skip "extension in Firefox" "no Firefox"
+    elif (($(found_firefox "$FIREFOX") < $(needed_firefox))); then
+      skip "extension in Firefox" "Firefox $(needed_firefox) or newer is needed, found $(found_firefox "$FIREFOX")"
+    else
+      suite "extension in Firefox" firefox_tests
     fi
   else
     skip "page and extension, end to end" "no Chromium or Chrome, or no node"
@@ -617,6 +662,8 @@ main() {
     sbom) sbom ;;
     reproducible) reproducible ;;
     fuzz) fuzz "$@" ;;
+    coverage) coverage ;;
+    mutants) mutants "$@" ;;
     miri) miri ;;
     arm) arm ;;
     train-env) train_env ;;

@@ -90,7 +90,7 @@ impl Engine {
     /// On a GPU.
     ///
     /// # Errors
-    /// [`ErrorKind::NoGpu`] for a device that cannot run the network, [`ErrorKind::GpuLost`] for one that fails.
+    /// [`ErrorKind::GpuLost`] for a device that fails or cannot run the network.
     #[cfg(feature = "wgpu")]
     pub async fn gpu(network: &Network, device: gpu::Device) -> Result<Engine> {
         Ok(Engine::Gpu(Box::new(gpu::Engine::new(network, device).await?)))

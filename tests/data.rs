@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use grnet::ErrorKind;
 use grnet::picture::crop::crop_square;
 use grnet::picture::face::{FaceFinder, Finder};
+use grnet::train::config::TrainConfig;
 use grnet::train::data::audit::{audit, makers};
 use grnet::train::data::landmarks::LandmarkNet;
 use grnet::train::data::layout::{self, Dataset, Layout};
 use grnet::train::data::pack::{Pack, Status};
 use grnet::train::data::prepare::{Counts, PrepareConfig, prepare};
 use grnet::train::data::table::{FAKE, REAL, Split};
-use grnet::train::learn::config::TrainConfig;
 use grnet::train::looks::degrade::encode_jpeg;
 
 /// A fresh folder of a test.

@@ -17,7 +17,7 @@ use burn_autodiff::Autodiff;
 use common::{ModelManifest, image_u8, pictures};
 use grnet::infer::architecture::{GrNetConfig, GuidedFilterConfig};
 use grnet::train::backend::{Cpu, LibTorch, learning_conv, learning_trunk};
-use grnet::train::learn::config::LearnConfig;
+use grnet::train::config::LearnConfig;
 use grnet::train::learn::optim::Adam;
 use grnet::train::learn::run::cross_entropy;
 use grnet::train::nn::input::{batch_unit, normalise};

@@ -196,6 +196,17 @@ fn an_animation_is_read_from_the_first_frame_that_shows_something() {
     assert_eq!(webp.frame, Some(FrameRead { number: 1, count: 2 }), "frames that show nothing: the first");
 }
 
+/// Found by fuzzing: only the first frame had been held against the limits, and another may state 17 GB.
+#[test]
+fn a_later_frame_beyond_the_limits_is_not_read() {
+    let blank = (0, 0, 20, 20, Some(15));
+    let limits = Limits { max_bytes: 64 << 10, ..Limits::default() };
+    let frame = |bytes: &[u8]| decode_damaged(bytes, &limits).expect("the first frame is small").frame;
+    let read = |number| Some(FrameRead { number, count: 2 });
+    assert_eq!(frame(&gif((20, 20), &[blank, (0, 0, 100, 100, None)])), read(2));
+    assert_eq!(frame(&gif((20, 20), &[blank, (0, 0, 200, 200, None)])), read(1));
+}
+
 #[test]
 fn all_eight_orientations_come_out_upright() {
     let upright = quarters();

@@ -1,8 +1,10 @@
 //! What a file says about itself is read inside its structures alone, and hostile bytes do no harm. All files are made
 //! here, byte by byte.
 
+use grnet::detector::{Detector, prepare};
+use grnet::picture::face::Finder;
 use grnet::picture::provenance::read;
-use grnet::report::{Mark, MarkKind};
+use grnet::report::{Mark, MarkKind, Report};
 
 const ASTRONAUT: &[u8] = include_bytes!("pictures/astronaut.jpg");
 const PARAMETERS: &str = "a portrait\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x512";
@@ -198,6 +200,60 @@ fn the_same_bytes_elsewhere_change_nothing() {
     for (index, file) in planted.iter().enumerate() {
         assert_eq!(marks(file), [], "file {index}");
     }
+}
+
+/// The portrait in three formats, each with everything of [`everything`] that this format carries, and what that says.
+fn planted() -> Vec<Marked> {
+    let portrait = image::load_from_memory(ASTRONAUT).expect("the portrait").crop_imm(100, 0, 300, 300);
+    let encoded = |format| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        portrait.write_to(&mut bytes, format).expect("memory takes everything");
+        bytes.into_inner()
+    };
+    let (png, webp) = (encoded(image::ImageFormat::Png), encoded(image::ImageFormat::WebP));
+    let plant = |(file, marks): Marked| {
+        let file = match file[..4] {
+            // Made from the portrait already.
+            [0xff, 0xd8, ..] => file,
+            // What lies between the header and the one pixel with the end.
+            [0x89, ..] => [&png[..33], &file[33..file.len() - 37], &png[33..]].concat(),
+            _ => {
+                let planted = [&webp[8..], &file[12..]].concat();
+                [b"RIFF".as_slice(), &(planted.len() as u32).to_le_bytes(), &planted].concat()
+            }
+        };
+        (file, marks)
+    };
+    let clean = [ASTRONAUT.to_vec(), png.clone(), webp.clone()].map(|file| (file, vec![]));
+    clean.into_iter().chain(everything().into_iter().map(plant)).collect()
+}
+
+#[test]
+fn no_mark_moves_a_score() {
+    let model = std::fs::read("weights/grnet.safetensors").expect("the shipped model");
+    let detector = Detector::on_cpu(&model).expect("a model");
+    let mut finder = Finder::new().expect("the built-in face finder");
+    let mut judge = |file: &[u8]| {
+        let prepared = prepare("planted", file, &mut finder, &detector.prepare_config());
+        let report = pollster::block_on(detector.judge(&prepared)).expect("a report");
+        (report.p_fake.expect("a face"), report)
+    };
+    let mut clean: Vec<(f32, Report)> = Vec::new();
+    for (index, (file, marks)) in planted().into_iter().enumerate() {
+        let (p_fake, report) = judge(&file);
+        assert_eq!(self::marks(&file), marks, "file {index} says what was planted");
+        assert_eq!(report.provenance.marks.len(), marks.len(), "file {index}");
+        if marks.is_empty() {
+            clean.push((p_fake, report));
+            continue;
+        }
+        let (wanted, as_clean) = clean.iter().find(|(_, clean)| clean.file.format == report.file.format).expect("one");
+        assert_eq!(p_fake.to_bits(), wanted.to_bits(), "file {index}");
+        assert_eq!((report.band, &report.faces), (as_clean.band, &as_clean.faces), "file {index}");
+    }
+    assert_eq!(clean.len(), 3);
+    // Negative control: what changes the pixels moves the score.
+    assert_ne!(clean[0].0, clean[1].0, "the whole portrait and its middle");
 }
 
 #[test]

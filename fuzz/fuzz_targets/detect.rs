@@ -22,7 +22,7 @@ fn detector() -> &'static Detector {
             let count: usize = shape.iter().product();
             let values: Vec<f32> = (0..count as u32).map(|at| 0.001 + (at % 13) as f32 * 0.002).collect();
             tensors.push((name.to_string(), shape.to_vec(), values.clone()));
-            Ok(values)
+            Ok(values.into())
         })
         .expect("every tensor is given");
         let model = file::write(&meta, Precision::F16, tensors).expect("a model file");

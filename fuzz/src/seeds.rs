@@ -43,6 +43,18 @@ fn main() -> Done {
     }
     // Whole, so that mutations reach the network behind the header.
     put("finder", "face.safetensors", &std::fs::read(project("weights/face.safetensors"))?)?;
+    for name in ["checkpoint", "compressed", "integers", "repeated", "state", "state_old"] {
+        put("torch", name, &std::fs::read(project(&format!("tests/golden/{name}.pth")))?)?;
+    }
+    for (name, table) in [
+        ("full", "path,label,source,kind,group,split,set\na.jpg,0,s,,g,train,p\nb/c.png,1,t,swap,h,test,q\nd.webp,-1,t,,,validation,\n"),
+        ("semicolons", "Path; Label\n\"a;b.jpg\"; real\nc.jpg; fake\n"),
+        ("tabs", "label\tpath\n1\ta.jpg\n"),
+    ] {
+        put("table", name, table.as_bytes())?;
+        let units = std::iter::once(0xfeff).chain(table.encode_utf16());
+        put("table", &format!("{name}-utf16"), &units.flat_map(u16::to_le_bytes).collect::<Vec<u8>>())?;
+    }
     Ok(())
 }
 

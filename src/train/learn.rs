@@ -2,8 +2,8 @@
 
 pub mod bench;
 pub mod checkpoint;
-pub mod config;
 pub mod folder;
+pub mod loss;
 pub mod optim;
 pub mod run;
 pub mod sgd;

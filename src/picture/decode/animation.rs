@@ -35,7 +35,7 @@ fn shows_something(pixels: &[[u8; 4]]) -> bool {
 fn nothing_of(format: Format, (height, width): (usize, usize)) -> Photo {
     let damage = Damage { present: 0.0, part: Bounds { x: 0.0, y: 0.0, width: width as f32, height: 0.0 } };
     let pixels = Rgb8 { height, width, data: vec![128; height * width * 3] };
-    Photo { damage: Some(damage), ..Photo::new(pixels, format) }
+    Photo { damage: Some(damage), ..Photo::new(pixels, format.name()) }
 }
 
 pub(super) fn decode_gif(bytes: &[u8], limits: &Limits) -> Result<Photo> {
@@ -58,8 +58,11 @@ pub(super) fn decode_gif(bytes: &[u8], limits: &Limits) -> Result<Photo> {
         screen.0.max(usize::from(first.top) + usize::from(first.height)),
         screen.1.max(usize::from(first.left) + usize::from(first.width)),
     );
+    let area = |frame: &gif::Frame<'_>| u64::from(frame.width) * u64::from(frame.height);
     // The screen, one frame, what a frame restores, and the pixels given out.
-    limits.check(size, (size.0 * size.1) as u64 * (4 + 4 + 4 + 3))?;
+    let holds = |frame_px: u64| limits.check(size, (size.0 * size.1) as u64 * (4 + 4 + 3) + frame_px * 4);
+    let mut next = Some(area(first));
+    holds(area(first))?;
     let count = {
         let mut counter = open()?;
         let mut count = 0;
@@ -73,8 +76,13 @@ pub(super) fn decode_gif(bytes: &[u8], limits: &Limits) -> Result<Photo> {
     let mut beginning = None;
     let mut chosen = None;
     let mut number = 0;
-    let mut next = Some(());
-    while next.is_some() && number < MAX_FRAMES {
+    while let Some(frame_px) = next
+        && number < MAX_FRAMES
+    {
+        // A later frame can state more than the screen, up to 17 GB.
+        if holds(frame_px).is_err() {
+            break;
+        }
         number += 1;
         let mut data = vec![0; reader.buffer_size()];
         if reader.read_into_buffer(&mut data).is_err() {
@@ -106,7 +114,7 @@ pub(super) fn decode_gif(bytes: &[u8], limits: &Limits) -> Result<Photo> {
             }
             _ => {}
         }
-        next = reader.next_frame_info().ok().flatten().map(|_| ());
+        next = reader.next_frame_info().ok().flatten().map(area);
     }
     // Of an animation that shows nothing, its beginning.
     let (number, screen) = match (chosen, beginning) {
@@ -117,7 +125,7 @@ pub(super) fn decode_gif(bytes: &[u8], limits: &Limits) -> Result<Photo> {
     let pixels = on_canvas(screen.as_flattened(), Layout::Rgba, size, None);
     let frame = (count > 1).then_some(FrameRead { number, count });
     let notes = if gif_ended(bytes) { Vec::new() } else { vec![Note::NoEndMark] };
-    Ok(Photo { frame, notes, ..Photo::new(pixels, Format::Gif) })
+    Ok(Photo { frame, notes, ..Photo::new(pixels, Format::Gif.name()) })
 }
 
 /// Whether the file has its end mark; zeros may follow it.
@@ -195,7 +203,7 @@ pub(super) fn decode_webp(bytes: &[u8], limits: &Limits) -> Result<Photo> {
         notes.push(Note::NoEndMark);
     }
     let pixels = on_canvas(&data, layout, size, colour);
-    Ok(Photo { frame, notes, ..Photo::new(pixels, Format::WebP) })
+    Ok(Photo { frame, notes, ..Photo::new(pixels, Format::WebP.name()) })
 }
 
 fn all_equal(pixels: &[[u8; 3]]) -> bool {
