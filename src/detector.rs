@@ -81,7 +81,7 @@ pub fn prepare(name: &str, bytes: &[u8], finder: &mut dyn FaceFinder, config: &P
 }
 
 /// The same for a photo that was decoded elsewhere, or not; `started` is when that began, on the clock of
-/// [`now_ms`](crate::clock::now_ms).
+/// [`now_ms`].
 pub fn prepare_decoded(
     name: &str,
     bytes: &[u8],

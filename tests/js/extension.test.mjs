@@ -431,6 +431,21 @@ test('the store keeps to its number of bytes', async () => {
   assert.equal((await store.size()).entries, 4, 'one that does not fit pushes nothing out');
 });
 
+test('what matters is dropped last, whichever life of the worker put it in', async () => {
+  let now = 0;
+  const memory = area();
+  const make = () => new BoundedStore(memory, 'v/', { maxEntries: 3, maxBytes: 10_000 }, () => ++now, (value) => value === 'flag');
+  const store = make();
+  for (const key of ['a', 'b', 'c', 'd']) await store.put(key, key === 'a' || key === 'c' ? 'flag' : 'none');
+  assert.deepEqual((await store.entries()).map(([key]) => key), ['a', 'c', 'd']);
+  const next = make();
+  for (const key of ['e', 'f']) await next.put(key, 'none');
+  assert.deepEqual((await next.entries()).map(([key]) => key), ['a', 'c', 'f'], 'the newest stays beside them');
+  await next.put('g', 'flag');
+  await next.put('h', 'flag');
+  assert.deepEqual((await next.entries()).map(([key]) => key), ['c', 'g', 'h'], 'among themselves the oldest goes');
+});
+
 test('odd settings become the default', () => {
   const defaults = { threshold: 0, badges: true, preference: 'auto', sites: [] };
   for (const kept of [undefined, null, 7, {}, { threshold: 2, preference: 'fast', sites: 'all' }, { threshold: '1x' }]) {

@@ -120,7 +120,8 @@ export class Queue {
   #changed(job) {
     this.#showProgress();
     if (job === this.#chosen) this.#showCard();
-    this.#tiles.delete(job);
+    const tile = this.#tiles.get(job);
+    if (tile) this.#fillTile(tile, job);
     this.#showGrid();
   }
 
@@ -190,17 +191,23 @@ export class Queue {
       find('button', tile).setAttribute('aria-pressed', String(job === this.#chosen));
       return tile;
     });
-    // Moving an element takes its focus away.
-    grid.replaceChildren(...tiles);
+    // Only what stands elsewhere is moved: to lay out thousands of tiles anew takes longer than to judge a photo.
+    let next = grid.firstElementChild;
+    for (const tile of tiles) {
+      if (tile === next) next = next.nextElementSibling;
+      else grid.insertBefore(tile, next);
+    }
+    while (next) {
+      const after = next.nextElementSibling;
+      next.remove();
+      next = after;
+    }
     if (focused instanceof HTMLElement && grid.contains(focused)) focused.focus({ preventScroll: true });
   }
 
   /** @param {Job} job */
   #makeTile(job) {
     const tile = make('li', '', 'tile');
-    tile.dataset.band = jobState(job);
-    const { title } = jobVerdict(job);
-    const pFake = job.assessment?.report.p_fake ?? null;
     const button = makeButton('', () => {
       this.#chosen = job;
       this.#showCard();
@@ -209,12 +216,22 @@ export class Queue {
     const picture = Object.assign(document.createElement('img'), { alt: '', loading: 'lazy', decoding: 'async' });
     picture.addEventListener('error', () => picture.classList.add('broken'));
     picture.src = job.photoUrl;
-    const words = make('span', '', 'words');
-    words.append(make('span', job.file.name, 'name'), make('span', title, 'title'));
-    if (pFake !== null) words.append(make('span', score(pFake), 'tabular'));
-    button.append(picture, words);
+    button.append(picture, make('span', '', 'words'));
     tile.append(button);
+    this.#fillTile(tile, job);
     return tile;
+  }
+
+  /**
+   * @param {HTMLElement} tile
+   * @param {Job} job
+   */
+  #fillTile(tile, job) {
+    tile.dataset.band = jobState(job);
+    const pFake = job.assessment?.report.p_fake ?? null;
+    const lines = [make('span', job.file.name, 'name'), make('span', jobVerdict(job).title, 'title')];
+    if (pFake !== null) lines.push(make('span', score(pFake), 'tabular'));
+    find('.words', tile).replaceChildren(...lines);
   }
 }
 

@@ -73,6 +73,16 @@ pub(super) struct Passes {
     result_start: u64,
     /// What is read back.
     pub staging: wgpu::Buffer,
+    /// All buffers that were made for these passes.
+    made: Vec<wgpu::Buffer>,
+}
+
+/// In a browser a buffer that nobody holds lives until the next garbage collection, and the collector does not see how large
+/// it is.
+impl Drop for Passes {
+    fn drop(&mut self) {
+        self.made.iter().for_each(wgpu::Buffer::destroy);
+    }
 }
 
 impl Passes {
@@ -323,6 +333,7 @@ struct Builder<'a> {
     queue: &'a wgpu::Queue,
     params: Vec<u8>,
     passes: Vec<Draft>,
+    made: Vec<wgpu::Buffer>,
 }
 
 /// A pass without its parameters.
@@ -337,17 +348,19 @@ struct Draft {
 
 impl<'a> Builder<'a> {
     fn new(device: &'a wgpu::Device, queue: &'a wgpu::Queue) -> Self {
-        Builder { device, queue, params: Vec::new(), passes: Vec::new() }
+        Builder { device, queue, params: Vec::new(), passes: Vec::new(), made: Vec::new() }
     }
 
-    fn buffer(&self, label: &str, values: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    fn buffer(&mut self, label: &str, values: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         let size = 4 * values as u64;
-        self.device.create_buffer(&wgpu::BufferDescriptor {
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size,
             usage,
             mapped_at_creation: false,
-        })
+        });
+        self.made.push(buffer.clone());
+        buffer
     }
 
     fn pass(
@@ -461,6 +474,8 @@ impl<'a> Builder<'a> {
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        Passes { size, passes, picture, result, result_start, staging }
+        let mut made = self.made;
+        made.extend([params, staging.clone()]);
+        Passes { size, passes, picture, result, result_start, staging, made }
     }
 }

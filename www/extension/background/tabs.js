@@ -4,6 +4,7 @@
 
 import { recordKey } from '../lib/messages.js';
 import { BoundedStore } from '../lib/store.js';
+import { levelOf } from '../lib/verdict.js';
 
 /** @typedef {import('../lib/messages.js').Frame} Frame */
 /** @typedef {import('../lib/messages.js').Record} Record */
@@ -16,12 +17,18 @@ const LIMITS = {
   frames: { maxEntries: 500, maxBytes: 1_000_000 },
 };
 
+/**
+ * What was flagged stays in the list longest: of a page with thousands of pictures it is what was looked for.
+ * @param {Record} record
+ */
+const isDear = ({ report, autoScan }) => report !== null && levelOf(report, autoScan) === 'flag';
+
 /** @param {Place} place */
 const frameKey = ({ tabId, frameId }) => `${tabId}/${frameId}`;
 
 export class Tabs {
   /** @type {BoundedStore<Record>} */
-  #records = new BoundedStore(chrome.storage.session, 'record/', LIMITS.records);
+  #records = new BoundedStore(chrome.storage.session, 'record/', LIMITS.records, Date.now, isDear);
   /** @type {BoundedStore<Frame>} */
   #frames = new BoundedStore(chrome.storage.session, 'frame/', LIMITS.frames);
 

@@ -1,6 +1,6 @@
 // @ts-check
 // A bounded part of an extension storage area: entries under one prefix, the oldest ones dropped when there are too many
-// or too large ones. The service worker may be stopped at any time, so the index is rebuilt from the area when needed.
+// or too large ones, those that matter least first. The service worker may be stopped at any time, so the index is rebuilt from the area when needed.
 
 /**
  * The part of `chrome.storage.StorageArea` that is used.
@@ -13,21 +13,24 @@ export class BoundedStore {
   #area;
   #prefix;
   #limits;
-  /** @type {Promise<Map<string, {at: number, bytes: number}>> | null} */
+  /** @type {Promise<Map<string, {at: number, bytes: number, dear: boolean}>> | null} */
   #index = null;
   #now;
+  #isDear;
 
   /**
    * @param {Area} area
    * @param {string} prefix
    * @param {{maxEntries: number, maxBytes: number}} limits
    * @param {() => number} [now]
+   * @param {(value: Value) => boolean} [isDear] whether an entry is dropped only when no other is left
    */
-  constructor(area, prefix, limits, now = Date.now) {
+  constructor(area, prefix, limits, now = Date.now, isDear = () => false) {
     this.#area = area;
     this.#prefix = prefix;
     this.#limits = limits;
     this.#now = now;
+    this.#isDear = isDear;
   }
 
   /**
@@ -54,8 +57,8 @@ export class BoundedStore {
     if (bytes > maxBytes) return false;
     const index = await this.#loaded();
     index.delete(name);
-    index.set(name, { at: entry.at, bytes });
-    await this.#shrink(index, maxEntries, maxBytes);
+    index.set(name, { at: entry.at, bytes, dear: this.#isDear(value) });
+    await this.#shrink(index, name, maxEntries, maxBytes);
     try {
       await this.#area.set({ [name]: entry });
       return true;
@@ -63,7 +66,7 @@ export class BoundedStore {
       // The area is full, with what others keep in it. Half of this part may be room enough.
     }
     try {
-      await this.#shrink(index, Math.ceil(index.size / 2), maxBytes);
+      await this.#shrink(index, name, Math.ceil(index.size / 2), maxBytes);
       await this.#area.set({ [name]: entry });
       return true;
     } catch {
@@ -74,15 +77,17 @@ export class BoundedStore {
   }
 
   /**
-   * @param {Map<string, {at: number, bytes: number}>} index
+   * @param {Map<string, {at: number, bytes: number, dear: boolean}>} index
+   * @param {string} newest it stays
    * @param {number} maxEntries
    * @param {number} maxBytes
    */
-  async #shrink(index, maxEntries, maxBytes) {
+  async #shrink(index, newest, maxEntries, maxBytes) {
     let total = 0;
     for (const { bytes } of index.values()) total += bytes;
     const dropped = [];
-    for (const [oldest, { bytes }] of index) {
+    const inOrder = [...index].filter(([name]) => name !== newest);
+    for (const [oldest, { bytes }] of [...inOrder.filter(([, { dear }]) => !dear), ...inOrder.filter(([, { dear }]) => dear)]) {
       if (index.size <= maxEntries && total <= maxBytes) break;
       index.delete(oldest);
       total -= bytes;
@@ -121,11 +126,11 @@ export class BoundedStore {
   }
 
   async #load() {
-    /** @type {Map<string, {at: number, bytes: number}>} */
+    /** @type {Map<string, {at: number, bytes: number, dear: boolean}>} */
     const index = new Map();
     const found = Object.entries(await this.#area.get(null)).filter(([name]) => name.startsWith(this.#prefix));
     for (const [name, entry] of found.sort(([, a], [, b]) => a.at - b.at)) {
-      index.set(name, { at: entry.at, bytes: name.length + JSON.stringify(entry).length });
+      index.set(name, { at: entry.at, bytes: name.length + JSON.stringify(entry).length, dear: this.#isDear(entry.value) });
     }
     return index;
   }
