@@ -50,8 +50,11 @@ const inWorker = (code) => site.changes.set('/shared/worker.js', (body) => `{ ${
 const onPhoto = (name, harm) =>
   `addEventListener('message', (event) => { if (event.data.type === 'assess' && event.data.name === '${name}') { ${harm} } });`;
 
-async function newContext(options = {}) {
-  const context = await browser.newContext({ locale: 'en-GB', serviceWorkers: 'block', ...options });
+/** `keeps`: whether the site's service worker is there, which keeps its files from the test's further changes. */
+async function newContext({ keeps = false } = {}) {
+  if (keeps) site.missing.clear();
+  else site.missing.add('/sw.js');
+  const context = await browser.newContext({ locale: 'en-GB' });
   contexts.push(context);
   return context;
 }
@@ -294,7 +297,7 @@ test('a model cut or changed in the browser’s cache is fetched again, once, an
 test('without room in the browser’s storage everything works, and is fetched anew the next time', async () => {
   // Room for the page's files but not the code; for the code but not the model.
   for (const [bytes, visits] of [[1_000_000, 2], [8_000_000, 1]]) {
-    const context = await newContext({ serviceWorkers: 'allow' });
+    const context = await newContext({ keeps: true });
     const page = await open('?backend=cpu', {
       context,
       prepare: async (page) => {
@@ -318,7 +321,7 @@ test('without room in the browser’s storage everything works, and is fetched a
 // ---- Tabs --------------------------------------------------------------------------------------------------------------
 
 test('two tabs at once: both load and judge, and the model is kept once', async () => {
-  const context = await newContext({ serviceWorkers: 'allow' });
+  const context = await newContext({ keeps: true });
   const pages = await Promise.all([open('?backend=cpu', { context }), open('?backend=cpu', { context })]);
   const names = ['a.jpg', 'b.jpg', 'c.jpg'];
   await Promise.all(pages.map((page) => give(page, Object.fromEntries(names.map((name) => [name, PHOTO])))));

@@ -272,7 +272,7 @@ test('an update of the extension while pictures wait: the next press checks them
       await browser.allow(site);
       await popup.bringToFront();
       await popup.click('#auto');
-      await popup.waitForFunction(async () => (await chrome.storage.local.get('settings')).settings?.sites?.length === 1);
+      await until('the site is switched on', async () => (await browser.storage('local')).settings?.sites?.length === 1);
       await page.bringToFront();
     }
     await browser.update();

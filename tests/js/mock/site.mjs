@@ -22,6 +22,8 @@ export async function startSite(folder) {
     asked: [],
     /** @type {Map<string, (body: Buffer) => Buffer | string>} what is done to a file's bytes, by path */
     changes: new Map(),
+    /** @type {Set<string>} paths at which there is nothing */
+    missing: new Set(),
     /** @type {Map<string, number>} connections that end after this share of the bytes, by path */
     cuts: new Map(),
     close() {
@@ -33,7 +35,7 @@ export async function startSite(folder) {
     const { pathname } = new URL(request.url, 'http://localhost');
     const path = pathname.endsWith('/') ? `${pathname}index.html` : pathname;
     site.asked.push(path);
-    let body = await readFile(join(folder, normalize(path))).catch(() => null);
+    let body = site.missing.has(path) ? null : await readFile(join(folder, normalize(path))).catch(() => null);
     if (!body) return response.writeHead(404).end();
     body = Buffer.from(site.changes.get(path)?.(body) ?? body);
     response.writeHead(200, { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream', 'content-length': body.length });
