@@ -213,12 +213,12 @@ fn what_was_prepared_before_the_disk_was_full_is_kept_and_not_done_again() {
 
 // ---- train -------------------------------------------------------------------------------------------------------------
 
-/// A pack of few pictures, and the configuration of a run of four steps that writes a checkpoint after each.
+/// A pack of few pictures, and the configuration of a run of six steps that writes a checkpoint after each.
 fn short_run(folder: &Path) -> (PathBuf, PathBuf) {
     let pack = folder.join("pack");
     finish(&mut prepare(&table(folder, 40, 72), &pack));
     let config = folder.join("run.toml");
-    let text = "steps = 4\nbatch = 2\ncheckpoint_minutes = 1e-9\n[model]\ninput_px = 64\n[learn]\nwarm_up_steps = 1\n\
+    let text = "steps = 6\nbatch = 2\ncheckpoint_minutes = 1e-9\n[model]\ninput_px = 64\n[learn]\nwarm_up_steps = 1\n\
         epoch_steps = 2\n[validate]\nevery_steps = 1\nper_source = 1\ntiers = [\"raw\"]\n";
     fs::write(&config, text).expect("a configuration");
     (pack, config)
@@ -245,7 +245,7 @@ fn a_training_run_that_is_killed_and_then_has_no_room_ends_like_a_straight_one()
     let (pack, config) = short_run(&folder);
     let (straight, out) = (folder.join("straight"), folder.join("out"));
     finish(&mut train(&config, &pack, &straight));
-    assert_eq!(measured(&straight), [1, 2, 3, 4]);
+    assert_eq!(measured(&straight), [1, 2, 3, 4, 5, 6]);
 
     let checkpoint = out.join("checkpoint.safetensors");
     for step in [1, 2] {
@@ -259,7 +259,7 @@ fn a_training_run_that_is_killed_and_then_has_no_room_ends_like_a_straight_one()
             fs::metadata(&checkpoint).and_then(|about| about.modified()).is_ok_and(|now| Some(now) != before)
         });
         running.kill();
-        assert!((step..4).contains(&step_of(&checkpoint)), "{}", step_of(&checkpoint));
+        assert!((step..6).contains(&step_of(&checkpoint)), "step {}", step_of(&checkpoint));
         ModelFile::parse(&fs::read(out.join("best.safetensors")).expect("the best model")).expect("a whole model");
         // What a write that was cut short leaves, and half a line.
         fs::write(out.join("checkpoint.safetensors.part"), b"half").expect("a file");
@@ -279,7 +279,7 @@ fn a_training_run_that_is_killed_and_then_has_no_room_ends_like_a_straight_one()
     assert!(fs::read(&checkpoint).expect("a checkpoint") == kept, "the last checkpoint changed");
 
     finish(train(&config, &pack, &out).arg("--resume"));
-    assert_eq!(measured(&out), [1, 2, 3, 4], "no step is told twice");
+    assert_eq!(measured(&out), [1, 2, 3, 4, 5, 6], "no step is told twice");
     let read = |run: &Path| fs::read(run.join("last.safetensors")).expect("a model");
     assert!(read(&straight) == read(&out), "the resumed run differs");
 }
