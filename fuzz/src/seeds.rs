@@ -47,7 +47,10 @@ fn main() -> Done {
         put("torch", name, &std::fs::read(project(&format!("tests/golden/{name}.pth")))?)?;
     }
     for (name, table) in [
-        ("full", "path,label,source,kind,group,split,set\na.jpg,0,s,,g,train,p\nb/c.png,1,t,swap,h,test,q\nd.webp,-1,t,,,validation,\n"),
+        (
+            "full",
+            "path,label,source,kind,group,split,set\na.jpg,0,s,,g,train,p\nb/c.png,1,t,swap,h,test,q\nd.webp,-1,t,,,validation,\n",
+        ),
         ("semicolons", "Path; Label\n\"a;b.jpg\"; real\nc.jpg; fake\n"),
         ("tabs", "label\tpath\n1\ta.jpg\n"),
     ] {
