@@ -1,6 +1,7 @@
 // @ts-check
 // A bounded part of an extension storage area: entries under one prefix, the oldest ones dropped when there are too many
-// or too large ones, those that matter least first. The service worker may be stopped at any time, so the index is rebuilt from the area when needed.
+// or too large ones, those that matter least first. The service worker may be stopped at any time, so the index is rebuilt
+// from the area when needed.
 
 /**
  * The part of `chrome.storage.StorageArea` that is used.
@@ -8,12 +9,17 @@
  *   remove(keys: string[]): Promise<void>}} Area
  */
 
+/**
+ * What is known of an entry without reading it: when it was put in, its size, whether it is dropped last.
+ * @typedef {{at: number, bytes: number, dear: boolean}} About
+ */
+
 /** @template Value */
 export class BoundedStore {
   #area;
   #prefix;
   #limits;
-  /** @type {Promise<Map<string, {at: number, bytes: number, dear: boolean}>> | null} */
+  /** @type {Promise<Map<string, About>> | null} */
   #index = null;
   #now;
   #isDear;
@@ -52,12 +58,12 @@ export class BoundedStore {
   async put(key, value) {
     const name = this.#prefix + key;
     const entry = { at: this.#now(), value };
-    const bytes = name.length + JSON.stringify(entry).length;
+    const about = this.#about(name, entry);
     const { maxEntries, maxBytes } = this.#limits;
-    if (bytes > maxBytes) return false;
+    if (about.bytes > maxBytes) return false;
     const index = await this.#loaded();
     index.delete(name);
-    index.set(name, { at: entry.at, bytes, dear: this.#isDear(value) });
+    index.set(name, about);
     await this.#shrink(index, name, maxEntries, maxBytes);
     try {
       await this.#area.set({ [name]: entry });
@@ -77,7 +83,7 @@ export class BoundedStore {
   }
 
   /**
-   * @param {Map<string, {at: number, bytes: number, dear: boolean}>} index
+   * @param {Map<string, About>} index
    * @param {string} newest it stays
    * @param {number} maxEntries
    * @param {number} maxBytes
@@ -86,8 +92,9 @@ export class BoundedStore {
     let total = 0;
     for (const { bytes } of index.values()) total += bytes;
     const dropped = [];
-    const inOrder = [...index].filter(([name]) => name !== newest);
-    for (const [oldest, { bytes }] of [...inOrder.filter(([, { dear }]) => !dear), ...inOrder.filter(([, { dear }]) => dear)]) {
+    if (index.size <= maxEntries && total <= maxBytes) return;
+    const others = [...index].filter(([name]) => name !== newest);
+    for (const [oldest, { bytes }] of others.sort(([, a], [, b]) => Number(a.dear) - Number(b.dear))) {
       if (index.size <= maxEntries && total <= maxBytes) break;
       index.delete(oldest);
       total -= bytes;
@@ -120,17 +127,26 @@ export class BoundedStore {
     return entriesOf(await this.#area.get(null), this.#prefix);
   }
 
+  /**
+   * @param {string} name
+   * @param {{at: number, value: Value}} entry
+   * @returns {About}
+   */
+  #about(name, entry) {
+    return { at: entry.at, bytes: name.length + JSON.stringify(entry).length, dear: this.#isDear(entry.value) };
+  }
+
   #loaded() {
     this.#index ??= this.#load();
     return this.#index;
   }
 
   async #load() {
-    /** @type {Map<string, {at: number, bytes: number, dear: boolean}>} */
+    /** @type {Map<string, About>} */
     const index = new Map();
     const found = Object.entries(await this.#area.get(null)).filter(([name]) => name.startsWith(this.#prefix));
     for (const [name, entry] of found.sort(([, a], [, b]) => a.at - b.at)) {
-      index.set(name, { at: entry.at, bytes: name.length + JSON.stringify(entry).length, dear: this.#isDear(entry.value) });
+      index.set(name, this.#about(name, entry));
     }
     return index;
   }
