@@ -16,6 +16,7 @@ import { BoundedStore } from '../../www/extension/lib/store.js';
 import { GERMAN_WORDS } from '../../www/extension/lib/strings.de.js';
 import { WORDS, say } from '../../www/extension/lib/strings.js';
 import { badgeWords, levelOf, threshold } from '../../www/extension/lib/verdict.js';
+import { Area } from './mock/chrome.mjs';
 
 const extension = fileURLToPath(new URL('../../www/extension/', import.meta.url));
 const read = (name) => readFileSync(extension + name, 'utf8');
@@ -391,19 +392,10 @@ test('what was not touched for longest is forgotten', () => {
 
 // ---- What is kept ----------------------------------------------------------------------------------------------------
 
-/** A storage area in memory. */
-function area(content = {}) {
-  return {
-    content,
-    get: async (key) => structuredClone(key === null ? content : key in content ? { [key]: content[key] } : {}),
-    set: async (items) => void Object.assign(content, structuredClone(items)),
-    remove: async (keys) => keys.forEach((key) => delete content[key]),
-  };
-}
-
 test('the store keeps to its number of entries and drops the oldest', async () => {
   let now = 0;
-  const memory = area({ settings: { sites: [] } });
+  const memory = new Area();
+  await memory.set({ settings: { sites: [] } });
   const store = new BoundedStore(memory, 'v/', { maxEntries: 3, maxBytes: 10_000 }, () => ++now);
   for (const key of ['a', 'b', 'c', 'a', 'd']) await store.put(key, key + now);
   assert.deepEqual(Object.keys(memory.content).toSorted(), ['settings', 'v/a', 'v/c', 'v/d']);
@@ -421,7 +413,7 @@ test('the store keeps to its number of entries and drops the oldest', async () =
 
 test('the store keeps to its number of bytes', async () => {
   let now = 0;
-  const memory = area();
+  const memory = new Area();
   const store = new BoundedStore(memory, 'v/', { maxEntries: 100, maxBytes: 1000 }, () => ++now);
   for (let i = 0; i < 20; i += 1) await store.put(String(i), 'x'.repeat(200));
   const { entries, bytes } = await store.size();
@@ -433,7 +425,7 @@ test('the store keeps to its number of bytes', async () => {
 
 test('what matters is dropped last, whichever life of the worker put it in', async () => {
   let now = 0;
-  const memory = area();
+  const memory = new Area();
   const make = () => new BoundedStore(memory, 'v/', { maxEntries: 3, maxBytes: 10_000 }, () => ++now, (value) => value === 'flag');
   const store = make();
   for (const key of ['a', 'b', 'c', 'd']) await store.put(key, key === 'a' || key === 'c' ? 'flag' : 'none');
@@ -441,6 +433,11 @@ test('what matters is dropped last, whichever life of the worker put it in', asy
   const next = make();
   for (const key of ['e', 'f']) await next.put(key, 'none');
   assert.deepEqual((await next.entries()).map(([key]) => key), ['a', 'c', 'f'], 'the newest stays beside them');
+  const read = [];
+  const { get } = memory;
+  memory.get = (keys) => (read.push(...keys), get.call(memory, keys));
+  assert.deepEqual((await next.entries((key, { dear }) => dear && key !== 'a')).map(([key]) => key), ['c']);
+  assert.deepEqual(read, ['v/c'], 'what is not asked for is not read');
   await next.put('g', 'flag');
   await next.put('h', 'flag');
   assert.deepEqual((await next.entries()).map(([key]) => key), ['c', 'g', 'h'], 'among themselves the oldest goes');

@@ -8,9 +8,10 @@ export class Area {
   quota = Infinity;
   onChanged = listeners();
 
-  async get(key) {
-    if (key === null) return structuredClone(this.content);
-    return structuredClone(key in this.content ? { [key]: this.content[key] } : {});
+  /** @param {string | string[] | null} keys null for all */
+  async get(keys) {
+    const wanted = keys === null ? Object.keys(this.content) : [keys].flat().filter((key) => key in this.content);
+    return structuredClone(Object.fromEntries(wanted.map((key) => [key, this.content[key]])));
   }
 
   async set(items) {

@@ -61,7 +61,7 @@ export async function showOn(record, tabs) {
  */
 async function countFlags({ tabId, page }, chosen, tabs) {
   const pages = (await tabs.pages(tabId)).add(page);
-  const here = (await tabs.records()).filter(({ job }) => job.tabId === tabId && pages.has(job.page));
+  const here = (await tabs.flagged(tabId)).filter(({ job }) => pages.has(job.page));
   const text = String(here.filter((record) => isFlagged(record, chosen)).length);
   await chrome.action.setBadgeBackgroundColor({ tabId, color: FLAG_COLOUR }).catch(() => {});
   await chrome.action.setBadgeText({ tabId, text }).catch(() => {});

@@ -48,6 +48,16 @@ export class Tabs {
   }
 
   /**
+   * Those of a tab above the model's own threshold, below which none is flagged; the others, up to a thousand, are not read.
+   * @param {number} tabId
+   * @returns {Promise<Record[]>}
+   */
+  async flagged(tabId) {
+    const found = await this.#records.entries((key, { dear }) => dear && key.startsWith(`${tabId}/`));
+    return found.map(([, record]) => record);
+  }
+
+  /**
    * A document begins.
    * @param {Place & {site: string, since: number}} document `since`: when the browser went to it
    */
@@ -89,7 +99,7 @@ export class Tabs {
    * @returns {Promise<Set<string>>}
    */
   async pages(tabId) {
-    const frames = (await this.#frames.entries()).filter(([key]) => key.startsWith(`${tabId}/`));
+    const frames = await this.#frames.entries((key) => key.startsWith(`${tabId}/`));
     return new Set(frames.map(([, { page }]) => page));
   }
 

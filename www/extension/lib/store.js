@@ -5,7 +5,7 @@
 
 /**
  * The part of `chrome.storage.StorageArea` that is used.
- * @typedef {{get(keys: string | null): Promise<Record<string, any>>, set(items: object): Promise<void>,
+ * @typedef {{get(keys: string | string[] | null): Promise<Record<string, any>>, set(items: object): Promise<void>,
  *   remove(keys: string[]): Promise<void>}} Area
  */
 
@@ -122,9 +122,14 @@ export class BoundedStore {
     return { entries: sizes.length, bytes: sizes.reduce((sum, { bytes }) => sum + bytes, 0) };
   }
 
-  /** @returns {Promise<[string, Value][]>} oldest first */
-  async entries() {
-    return entriesOf(await this.#area.get(null), this.#prefix);
+  /**
+   * @param {(key: string, about: About) => boolean} [wanted] which entries are read at all
+   * @returns {Promise<[string, Value][]>} oldest first
+   */
+  async entries(wanted = () => true) {
+    const known = [...(await this.#loaded())];
+    const names = known.filter(([name, about]) => wanted(name.slice(this.#prefix.length), about)).map(([name]) => name);
+    return entriesOf(await this.#area.get(names), this.#prefix);
   }
 
   /**
