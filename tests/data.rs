@@ -113,7 +113,7 @@ fn an_interrupted_preparation_goes_on_and_ends_the_same() {
     assert_eq!(stopped.kind(), ErrorKind::Cancelled);
     assert!(!folder.join("broken/manifest.csv").exists(), "an unfinished pack must not look finished");
     // A killed process may leave half a line and pixels without a line.
-    let half = folder.join("broken/manifest.csv.part");
+    let half = folder.join("broken/manifest.csv.unfinished");
     let mut text = std::fs::read(&half).unwrap();
     text.truncate(text.len() - 9);
     std::fs::write(&half, text).unwrap();

@@ -145,7 +145,7 @@ fn same_pack(a: &Path, b: &Path) {
         let read = |pack: &Path| fs::read(pack.join(file)).expect("a file of the pack");
         assert!(read(a) == read(b), "{file} differs");
     }
-    assert!(!b.join("manifest.csv.part").exists() && !b.join("crops.rgb8.part").exists());
+    assert!(!b.join("manifest.csv.unfinished").exists() && !b.join("crops.rgb8.unfinished").exists());
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_preparation_that_is_killed_or_stopped_goes_on_and_ends_like_a_straight_one(
     let table = table(&folder, 3000, 72);
     let (straight, out) = (folder.join("straight"), folder.join("out"));
     finish(&mut prepare(&table, &straight));
-    let part = out.join("manifest.csv.part");
+    let part = out.join("manifest.csv.unfinished");
     // Rows are written 256 at a time, and one line more is the head.
     let mut running = Running::start(&mut prepare(&table, &out));
     running.wait_until("rows are written", || lines(&part) > 256);
@@ -194,11 +194,11 @@ fn what_was_prepared_before_the_disk_was_full_is_kept_and_not_done_again() {
     };
     let told = |file: &str| refused(&mut prepare(&table, &out), &words(file).each_ref().map(String::as_str));
     // Twice: what there was must outlive a second try on a disk that is still full.
-    told("crops.rgb8.part");
-    let kept = lines(&out.join("manifest.csv.part"));
+    told("crops.rgb8.unfinished");
+    let kept = lines(&out.join("manifest.csv.unfinished"));
     assert_eq!(kept, 1 + 256);
-    told("crops.rgb8.part");
-    assert_eq!(lines(&out.join("manifest.csv.part")), kept);
+    told("crops.rgb8.unfinished");
+    assert_eq!(lines(&out.join("manifest.csv.unfinished")), kept);
     // Room for all crops, but not for the manifest beside its part.
     disk.remount(&format!("size={}k", (size("crops.rgb8") + size("manifest.csv")) / 1024 + 20));
     told("manifest.csv");

@@ -1,7 +1,7 @@
 //! Packed crops: one file of raw RGB8 squares and a manifest beside it. Training reads crops by place, thousands of times;
 //! decoding and face finding happen once, in [`super::prepare`].
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Mutex;
@@ -346,11 +346,7 @@ pub(in crate::train) fn write_manifest(folder: &Path, entries: &[Entry]) -> Resu
         text.serialize(entry).map_err(fail)?;
     }
     let text = text.into_inner().map_err(|e| Error::caused(ErrorKind::Io, "cannot write the manifest", e))?;
-    // Not by way of `manifest.csv.part`, which is the manifest of the pack in the making.
-    let (whole, manifest) = (folder.join(format!("{MANIFEST_FILE}.whole")), folder.join(MANIFEST_FILE));
-    write_atomically(&whole, &text)?;
-    fs::rename(&whole, &manifest)
-        .map_err(|e| Error::caused(ErrorKind::Io, format!("cannot write {}", manifest.display()), e))
+    write_atomically(&folder.join(MANIFEST_FILE), &text)
 }
 
 /// Reads the lines of a manifest.

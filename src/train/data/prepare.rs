@@ -85,10 +85,10 @@ pub fn prepare(
             return Ok(count(&entries));
         }
         // Cut, or its crops are gone: unfinished again. The manifest first, which makes a pack complete.
-        let [crops_part, manifest_part] = parts(folder);
-        fs::rename(&manifest, &manifest_part).map_err(|e| io(&manifest_part, e))?;
+        let [crops_unfinished, manifest_unfinished] = unfinished_files(folder);
+        fs::rename(&manifest, &manifest_unfinished).map_err(|e| io(&manifest_unfinished, e))?;
         if crops.exists() {
-            fs::rename(&crops, &crops_part).map_err(|e| io(&crops_part, e))?;
+            fs::rename(&crops, &crops_unfinished).map_err(|e| io(&crops_unfinished, e))?;
         }
     }
     let mut unfinished = Unfinished::open(folder, &rows)?;
@@ -123,11 +123,11 @@ pub(in crate::train) fn io(path: &Path, error: std::io::Error) -> Error {
 }
 
 /// The files of a pack in the making: crops and manifest.
-fn parts(folder: &Path) -> [PathBuf; 2] {
-    [CROPS_FILE, MANIFEST_FILE].map(|name| folder.join(format!("{name}.part")))
+fn unfinished_files(folder: &Path) -> [PathBuf; 2] {
+    [CROPS_FILE, MANIFEST_FILE].map(|name| folder.join(format!("{name}.unfinished")))
 }
 
-/// A pack in the making: both files carry `.part` until the end.
+/// A pack in the making: both files carry `.unfinished` until the end.
 struct Unfinished {
     entries: Vec<Entry>,
     crops: File,
@@ -140,7 +140,7 @@ struct Unfinished {
 impl Unfinished {
     /// Starts anew, or goes on after the last row that is whole in both files.
     fn open(folder: &Path, rows: &[Row]) -> Result<Self> {
-        let [crops_path, manifest_path] = parts(folder);
+        let [crops_path, manifest_path] = unfinished_files(folder);
         let named = folder.join(CROPS_FILE);
         if named.exists() && !crops_path.exists() {
             // Ended while the files got their names, before the manifest had its own.
