@@ -157,6 +157,26 @@ for (const [what, where, harm] of [
   });
 }
 
+test('pictures for the eye give their GPU buffers back, and wait for no garbage collector', async () => {
+  inWorker(`
+    globalThis.buffers = { made: 0, held: 0 };
+    const { createBuffer } = GPUDevice.prototype;
+    const { destroy } = GPUBuffer.prototype;
+    GPUDevice.prototype.createBuffer = function (...given) { buffers.made += 1; buffers.held += 1; return createBuffer.apply(this, given); };
+    GPUBuffer.prototype.destroy = function () { buffers.held -= 1; return destroy.call(this); };`);
+  const page = await open('?backend=gpu');
+  await ready(page, 'gpu');
+  const counts = [];
+  for (const count of [1, 2]) {
+    await give(page, { [`${count}.jpg`]: PHOTO });
+    allJudged(await bands(page, count));
+    counts.push(await page.workers()[0].evaluate(() => globalThis.buffers));
+  }
+  const [first, second] = counts;
+  assert.ok(second.made > first.made, `${second.made} buffers made, ${first.made} of them for the first photo: is nothing drawn?`);
+  assert.equal(second.held, first.held);
+});
+
 // ---- The worker and its memory ---------------------------------------------------------------------------------------
 
 /** The wasm with a memory of at most so many pages of 64 KiB: what lies beyond is refused, as by a browser without any. */
