@@ -1,11 +1,12 @@
 // Convolution with zero padding, bias, and where wanted a sum onto what `dst` holds and ReLU: an implicit matrix product
-//   dst[pixel][channel] = sum_k src(pixel, k) weights[k][channel],  k = (tap, channel).
+//   dst[pixel][channel] = unit[channel] sum_k src(pixel, k) weights[k][channel] + bias[channel],  k = (tap, channel).
+// weights_f32.wgsl or weights_f16.wgsl stands before it and says what `Weights` are.
 // Twins: src/infer/reference.rs (`conv`, the specification), src/infer/cpu. Bound by src/infer/gpu/passes.rs.
 //
 // Layouts, in vec4 ("quads") along channels; both streams lie one after the other:
 //   src, dst  [stream][image][y][x][channel / 4]
 //   weights   [stream][k][channel_out / 4]
-//   bias      [stream][channel_out / 4]
+//   affine    [stream][unit, bias][channel_out / 4]
 //   partial   [split][stream][image][y][x][channel_out / 4]
 // A tap is a run of `tap_quads` quads of `src` from a pixel on, a multiple of STEP: its channels, or for the stem, whose
 // pixels are single quads, the pixels of a row of the kernel; weights beyond the kernel are zero.
@@ -38,8 +39,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> src: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> weights: array<Weights>;
+@group(0) @binding(3) var<storage, read> affine: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> dst: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>;
 
@@ -56,7 +57,8 @@ var<workgroup> tile: array<vec4<f32>, PIXELS * STEP>;
 
 fn finish(stream: u32, pixel: u32, quad: u32, sum: vec4<f32>) {
     let at = (stream * params.images * params.dst_height * params.dst_width + pixel) * params.dst_quads + quad;
-    var value = sum + bias[stream * params.dst_quads + quad];
+    let unit = 2u * stream * params.dst_quads + quad;
+    var value = affine[unit] * sum + affine[unit + params.dst_quads];
     if params.add != 0u {
         value += dst[at];
     }
@@ -81,7 +83,12 @@ fn store(stream: u32, split: u32, pixel: u32, quad: u32, sum: vec4<f32>) {
 // From four k to four channels; `at` is the first k's quad.
 fn load_weights(at: u32) -> mat4x4<f32> {
     let next = params.dst_quads;
-    return mat4x4<f32>(weights[at], weights[at + next], weights[at + 2u * next], weights[at + 3u * next]);
+    return mat4x4<f32>(
+        vec4<f32>(weights[at]),
+        vec4<f32>(weights[at + next]),
+        vec4<f32>(weights[at + 2u * next]),
+        vec4<f32>(weights[at + 3u * next]),
+    );
 }
 
 @compute @workgroup_size(LX)

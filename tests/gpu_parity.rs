@@ -24,11 +24,13 @@ fn parsed(shader: &Shader) -> naga::Module {
 }
 
 #[test]
-fn shaders_are_valid_without_optional_features() {
+fn shaders_are_valid_without_optional_features_but_half_numbers_where_stated() {
     for shader in SHADERS {
-        let flags = naga::valid::ValidationFlags::all();
-        let mut validator = naga::valid::Validator::new(flags, naga::valid::Capabilities::empty());
-        validator.validate(&parsed(shader)).unwrap_or_else(|error| panic!("{}: {error:?}", shader.name));
+        let valid = |capabilities| {
+            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities).validate(&parsed(shader))
+        };
+        assert_eq!(valid(naga::valid::Capabilities::empty()).is_err(), shader.f16, "{}", shader.name);
+        valid(naga::valid::Capabilities::SHADER_FLOAT16).unwrap_or_else(|error| panic!("{}: {error:?}", shader.name));
     }
 }
 
@@ -162,6 +164,32 @@ fn gpu_engine_equals_the_reference_on_the_shipped_model() {
         let last = Units { n: 1, height, width, values: crops.crop(n - 1).to_vec() };
         same(&wait(engine.run(&last)).unwrap(), &expected[n - 1..], &format!("the last of {n} x {height} x {width}"));
     }
+}
+
+/// Weights in half numbers and their twin: the same sums, bit for bit. Weights that are no levels stay f32 on every device.
+#[test]
+#[ignore = "needs a GPU with half numbers"]
+fn gpu_half_numbers_change_nothing() {
+    let with = device();
+    assert!(with.has_f16(), "{} has no half numbers", with.name());
+    let crops = crops(2, 64, 48, 7);
+    let both = |network: &Network| {
+        [with.clone(), with.clone().without_f16()].map(|device| {
+            let engine = wait(Engine::new(network, device)).unwrap();
+            (engine.weight_bytes(), wait(engine.run(&crops)).unwrap())
+        })
+    };
+    let mut network = shipped();
+    let [(half, found), (full, expected)] = both(&network);
+    assert_eq!(found, expected);
+    assert!(half * 100 < full * 51, "{half} bytes of weights in half numbers, {full} without");
+    // One that no half number holds.
+    let conv = &mut network.residual.blocks[3].second;
+    let mut weight = conv.weight.plain().into_owned();
+    weight.iter_mut().for_each(|weight| *weight *= 1.0 + f32::EPSILON);
+    conv.weight = weight.into();
+    let [(_, found), (_, expected)] = both(&network);
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -63,6 +63,11 @@ impl Engine {
         &self.name
     }
 
+    /// Bytes of the convolutions' weights on the device.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights.layers.iter().map(|layer| layer.weights.size()).sum()
+    }
+
     /// What the network says of each crop.
     ///
     /// # Errors

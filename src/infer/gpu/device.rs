@@ -21,6 +21,7 @@ pub struct Device {
     device: wgpu::Device,
     queue: wgpu::Queue,
     name: String,
+    has_f16: bool,
     trouble: Trouble,
 }
 
@@ -50,14 +51,30 @@ impl Device {
             max_storage_buffer_binding_size: theirs.max_storage_buffer_binding_size,
             ..wgpu::Limits::default()
         };
-        let descriptor = wgpu::DeviceDescriptor { label: Some("grnet"), required_limits: limits, ..Default::default() };
+        let features = adapter.features() & wgpu::Features::SHADER_F16;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("grnet"),
+            required_features: features,
+            required_limits: limits,
+            ..Default::default()
+        };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| no_gpu(&name, error))?;
         let trouble = Trouble::default();
         let (lost, wrong) = (trouble.clone(), trouble.clone());
         device
             .set_device_lost_callback(move |reason, message| lost.note(format!("device lost ({reason:?}): {message}")));
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| wrong.note(error.to_string())));
-        Ok(Device { device, queue, name, trouble })
+        Ok(Device { device, queue, name, has_f16: !features.is_empty(), trouble })
+    }
+
+    /// Whether shaders may read half numbers.
+    pub fn has_f16(&self) -> bool {
+        self.has_f16
+    }
+
+    /// The same device used as one that has no half numbers.
+    pub fn without_f16(self) -> Device {
+        Device { has_f16: false, ..self }
     }
 
     /// What the adapter is called.

@@ -192,8 +192,9 @@ impl Parts<'_> {
             match self.conv(step, n) {
                 Some((params, layer)) => {
                     let layer = &self.weights.layers[layer];
-                    let buffers = [from, &layer.weights, &layer.bias, to, &partial];
-                    builder.conv(&self.pipelines.conv, params, &buffers)?;
+                    let buffers = [from, &layer.weights, &layer.affine, to, &partial];
+                    let programs = self.pipelines.conv_f16.as_ref().filter(|_| layer.f16);
+                    builder.conv(programs.unwrap_or(&self.pipelines.conv), params, &buffers)?;
                 }
                 None => {
                     let params = pool_params(step, n, &layout);

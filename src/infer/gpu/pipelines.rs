@@ -1,7 +1,7 @@
 //! Compiled shaders, made once a device and network.
 
 use super::device::Device;
-use super::shaders::{ATTENTION, Binding, CONV, HEADS, POOL, RESIDUAL, Shader, TILE_QUADS};
+use super::shaders::{ATTENTION, Binding, CONV, CONV_F16, HEADS, POOL, RESIDUAL, Shader, TILE_QUADS};
 use crate::error::{ErrorKind, Result};
 use crate::infer::architecture::GuideMode;
 
@@ -21,6 +21,8 @@ pub(super) struct Pipelines {
     pub residual: Program,
     /// `conv.wgsl` for each of [`TILE_QUADS`].
     pub conv: [Program; TILE_QUADS.len()],
+    /// The same for weights in half numbers, on a device that has them.
+    pub conv_f16: Option<[Program; TILE_QUADS.len()]>,
     /// `pool.wgsl`
     pub pool: Program,
     /// `attention.wgsl`
@@ -36,10 +38,14 @@ impl Pipelines {
     /// [`ErrorKind::GpuLost`] for a device that refuses one of them.
     pub async fn new(device: &Device, mode: GuideMode) -> Result<Pipelines> {
         let colour = f64::from(u8::from(mode == GuideMode::Colour));
-        let conv = async |index: usize| program(device, &CONV, &[("LX", f64::from(TILE_QUADS[index]))]).await;
+        let conv = async |shader: &Shader| {
+            let of_width = async |index: usize| program(device, shader, &[("LX", f64::from(TILE_QUADS[index]))]).await;
+            Ok([of_width(0).await?, of_width(1).await?, of_width(2).await?])
+        };
         Ok(Pipelines {
             residual: program(device, &RESIDUAL, &[("COLOUR", colour)]).await?,
-            conv: [conv(0).await?, conv(1).await?, conv(2).await?],
+            conv: conv(&CONV).await?,
+            conv_f16: if device.has_f16() { Some(conv(&CONV_F16).await?) } else { None },
             pool: program(device, &POOL, &[]).await?,
             attention: program(device, &ATTENTION, &[]).await?,
             heads: program(device, &HEADS, &[]).await?,

@@ -17,8 +17,10 @@ pub enum Binding {
 pub struct Shader {
     /// Name of the file without extension.
     pub name: &'static str,
-    /// Its text.
+    /// Its text, what stands before it included.
     pub source: &'static str,
+    /// Whether it needs a device with half numbers.
+    pub f16: bool,
     /// Its bindings, in order.
     pub bindings: &'static [Binding],
     /// Its entry points with their workgroup sizes, in the file's order.
@@ -36,6 +38,7 @@ use Binding::{Params, Read, Write};
 pub static RESIDUAL: Shader = Shader {
     name: "guided_residual",
     source: include_str!("../../../shaders/guided_residual.wgsl"),
+    f16: false,
     bindings: &[Params, Read, Write, Write, Write],
     entry_points: &[
         ("moments_along_rows", [LINEAR, 1, 1]),
@@ -49,16 +52,25 @@ pub static RESIDUAL: Shader = Shader {
 /// Convolutions.
 pub static CONV: Shader = Shader {
     name: "conv",
-    source: include_str!("../../../shaders/conv.wgsl"),
+    source: concat!(include_str!("../../../shaders/weights_f32.wgsl"), include_str!("../../../shaders/conv.wgsl")),
+    f16: false,
     bindings: &[Params, Read, Read, Read, Write, Write],
     entry_points: &[("multiply", [TILE_QUADS[0], 1, 1]), ("join", [LINEAR, 1, 1])],
     params: ConvParams::FIELDS,
+};
+
+/// Convolutions with weights of half the memory.
+pub static CONV_F16: Shader = Shader {
+    source: concat!(include_str!("../../../shaders/weights_f16.wgsl"), include_str!("../../../shaders/conv.wgsl")),
+    f16: true,
+    ..CONV
 };
 
 /// Maximum and statistics.
 pub static POOL: Shader = Shader {
     name: "pool",
     source: include_str!("../../../shaders/pool.wgsl"),
+    f16: false,
     bindings: &[Params, Read, Write, Write],
     entry_points: &[("max_pool", [LINEAR, 1, 1]), ("statistics", [16, 16, 1])],
     params: PoolParams::FIELDS,
@@ -68,6 +80,7 @@ pub static POOL: Shader = Shader {
 pub static ATTENTION: Shader = Shader {
     name: "attention",
     source: include_str!("../../../shaders/attention.wgsl"),
+    f16: false,
     bindings: &[Params, Read, Write],
     entry_points: &[("attend", [128, 1, 1])],
     params: AttentionParams::FIELDS,
@@ -77,13 +90,14 @@ pub static ATTENTION: Shader = Shader {
 pub static HEADS: Shader = Shader {
     name: "heads",
     source: include_str!("../../../shaders/heads.wgsl"),
+    f16: false,
     bindings: &[Params, Read, Read, Read, Read, Write],
     entry_points: &[("heads", [128, 1, 1])],
     params: HeadsParams::FIELDS,
 };
 
 /// All of them.
-pub static SHADERS: [&Shader; 5] = [&RESIDUAL, &CONV, &POOL, &ATTENTION, &HEADS];
+pub static SHADERS: [&Shader; 6] = [&RESIDUAL, &CONV, &CONV_F16, &POOL, &ATTENTION, &HEADS];
 
 /// Pixels of a tile of `conv`'s `multiply`.
 pub const TILE_PIXELS: u32 = 16;

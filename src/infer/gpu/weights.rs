@@ -4,15 +4,17 @@ use super::device::{Device, filled};
 use super::shaders::TILE_STEP;
 use crate::error::{ErrorKind, Result};
 use crate::infer::architecture::{AttentionForm, FEATURES, Fusion};
-use crate::infer::{Conv, Linear, Network, plan};
+use crate::infer::{Conv, Linear, Network, Values, plan};
 
 /// A convolution of both streams.
 #[derive(Debug)]
 pub(super) struct Layer {
     /// `[stream][k][channel_out]`
     pub weights: wgpu::Buffer,
-    /// `[stream][channel_out]`
-    pub bias: wgpu::Buffer,
+    /// Whether they are half numbers.
+    pub f16: bool,
+    /// `[stream][unit, bias][channel_out]`
+    pub affine: wgpu::Buffer,
     /// How the kernel is walked over.
     pub taps: Taps,
     /// Pixels between two outputs.
@@ -92,21 +94,35 @@ impl Weights {
     /// [`ErrorKind::GpuLost`] where its memory does not suffice.
     pub async fn new(device: &Device, network: &Network) -> Result<Weights> {
         device
-            .checked(ErrorKind::GpuLost, "the network's weights", |device, queue| upload(device, queue, network))
+            .checked(ErrorKind::GpuLost, "the network's weights", |gpu, queue| {
+                upload(gpu, queue, network, device.has_f16())
+            })
             .await
     }
 }
 
-fn upload(device: &wgpu::Device, queue: &wgpu::Queue, network: &Network) -> Weights {
-    let buffer = |label: &str, values: &[f32]| {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        filled(device, queue, label, wgpu::BufferUsages::STORAGE, &bytes)
-    };
-    let layer = |(spatial, residual): (&Conv, &Conv)| Layer {
-        weights: buffer("weights", &[pack(spatial), pack(residual)].concat()),
-        bias: buffer("bias", &[spatial.bias.as_slice(), &residual.bias].concat()),
-        taps: Taps::of(spatial),
-        stride: spatial.stride as u32,
+fn upload(device: &wgpu::Device, queue: &wgpu::Queue, network: &Network, has_f16: bool) -> Weights {
+    let stored = |label: &str, bytes: Vec<u8>| filled(device, queue, label, wgpu::BufferUsages::STORAGE, &bytes);
+    let buffer = |label: &str, values: &[f32]| stored(label, values.iter().flat_map(|v| v.to_le_bytes()).collect());
+    let layer = |(spatial, residual): (&Conv, &Conv)| {
+        let [(spatial_weights, spatial_units), (residual_weights, residual_units)] = [spatial, residual].map(pack);
+        let weights = [spatial_weights, residual_weights].concat();
+        // Whole numbers of up to 127, exact as half numbers; others would be rounded.
+        let f16 = has_f16 && [spatial, residual].iter().all(|conv| matches!(conv.weight, Values::Levels { .. }));
+        Layer {
+            weights: if f16 {
+                stored("weights", weights.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect())
+            } else {
+                buffer("weights", &weights)
+            },
+            f16,
+            affine: buffer(
+                "units and bias",
+                &[&spatial_units, &spatial.bias, &residual_units, &residual.bias].map(Vec::as_slice).concat(),
+            ),
+            taps: Taps::of(spatial),
+            stride: spatial.stride as u32,
+        }
     };
     let layers = plan::layers(&network.spatial).into_iter().zip(plan::layers(&network.residual)).map(layer).collect();
     let config = &network.config;
@@ -152,16 +168,20 @@ fn fused(network: &Network) -> [Vec<f32>; 2] {
     }
 }
 
-/// `[k][channel_out]`, k as [`Taps`] walk, zeros beyond the kernel.
+/// `[k][channel_out]`, k as [`Taps`] walk, zeros beyond the kernel; and the unit of each channel.
 ///
 /// # Panics
 /// If the convolution reads neither less than four channels nor whole steps, or does not write whole quads; no trunk has one.
-fn pack(conv: &Conv) -> Vec<f32> {
+fn pack(conv: &Conv) -> (Vec<f32>, Vec<f32>) {
     let taps = Taps::of(conv);
     assert!(taps.quads.is_multiple_of(TILE_STEP) && conv.channels_out.is_multiple_of(4), "channels fill whole steps");
     let (kernel, run) = (conv.kernel, 4 * taps.quads as usize);
     let mut packed = vec![0.0; (taps.height * taps.width) as usize * run * conv.channels_out];
-    for (out, of_channel) in conv.weight.plain().chunks(conv.channels_in * kernel * kernel).enumerate() {
+    let (numbers, units) = match &conv.weight {
+        Values::Levels { levels, units } => (levels.iter().copied().map(f32::from).collect(), units.clone()),
+        Values::Plain(values) => (values.clone(), vec![1.0; conv.channels_out]),
+    };
+    for (out, of_channel) in numbers.chunks(conv.channels_in * kernel * kernel).enumerate() {
         for (at, value) in of_channel.iter().enumerate() {
             let (channel, tap) = (at / (kernel * kernel), at % (kernel * kernel));
             let k = if taps.width == 1 && kernel != 1 {
@@ -172,5 +192,5 @@ fn pack(conv: &Conv) -> Vec<f32> {
             packed[k * conv.channels_out + out] = *value;
         }
     }
-    packed
+    (packed, units)
 }
