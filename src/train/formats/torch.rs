@@ -9,7 +9,7 @@ use half::{bf16, f16};
 
 use crate::model::Tensors;
 use crate::{Error, ErrorKind, Result};
-use pickle::{Dtype, TensorView, Value, load};
+use pickle::{Dtype, Made, TensorView, Value, load};
 
 /// How a zip archive begins.
 const ZIP: &[u8] = b"PK\x03\x04";
@@ -41,21 +41,23 @@ fn read_zip_form(bytes: &[u8]) -> Result<Tensors> {
         None | Some(b"little") => {}
         Some(_) => return Err(bad("expected little-endian numbers in a state dict, found others")),
     }
-    let (dict, _) = load(pickle)?;
+    let mut made = Made::default();
+    let (dict, _) = load(pickle, &mut made)?;
     tensors(&dict, bytes.len(), &|key| files.get(format!("{root}data/{key}").as_str()).copied())
 }
 
 /// Pickles of magic number, version, system, state dict and storage keys; then, a storage, its length and its numbers.
 fn read_old_form(bytes: &[u8]) -> Result<Tensors> {
     let rest = bytes.strip_prefix(OLD).ok_or_else(|| bad("expected a file of torch.save, found another"))?;
-    let (system, rest) = load(rest)?;
+    let mut made = Made::default();
+    let (system, rest) = load(rest, &mut made)?;
     let little =
         entries(&system)?.iter().any(|(name, value)| name == "little_endian" && matches!(value, Value::Bool(true)));
     if !little {
         return Err(bad("expected little-endian numbers in a state dict, found others"));
     }
-    let (dict, rest) = load(rest)?;
-    let (keys, mut rest) = load(rest)?;
+    let (dict, rest) = load(rest, &mut made)?;
+    let (keys, mut rest) = load(rest, &mut made)?;
     let Value::List(keys) = keys else {
         return Err(bad(format!("expected a list of storages, found {}", keys.kind())));
     };

@@ -8,8 +8,25 @@ use std::rc::Rc;
 use super::bad;
 use crate::Result;
 
-/// Containers that a pickle may make: six times what a ResNet-18 takes. A bound on how deep they can be nested.
+/// Containers that the pickles of a file may make: six times what a ResNet-18 takes. A bound on how deep they can be nested.
 const MAX_CONTAINERS: usize = 4096;
+
+/// What the pickles of a file made. A list or dict may contain itself, and would outlive everything: all are emptied when this
+/// goes.
+#[derive(Debug, Default)]
+pub struct Made(Vec<Value>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for value in &self.0 {
+            match value {
+                Value::List(list) => list.borrow_mut().clear(),
+                Value::Dict(dict) => dict.borrow_mut().clear(),
+                _ => {}
+            }
+        }
+    }
+}
 
 /// Number format of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,12 +129,12 @@ impl Value {
     }
 }
 
-/// Reads one pickle; returns its value and the bytes after it.
+/// Reads one pickle; returns its value, which lasts no longer than `made`, and the bytes after it.
 ///
 /// # Errors
 /// `BadWeights` for a cut-off pickle, and for an instruction or a call that no state dict needs.
-pub fn load(bytes: &[u8]) -> Result<(Value, &[u8])> {
-    let mut machine = Machine { rest: bytes, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), made: 0 };
+pub fn load<'a>(bytes: &'a [u8], made: &mut Made) -> Result<(Value, &'a [u8])> {
+    let mut machine = Machine { rest: bytes, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), made };
     loop {
         let code = machine.byte()?;
         if code == b'.' {
@@ -128,17 +145,17 @@ pub fn load(bytes: &[u8]) -> Result<(Value, &[u8])> {
 }
 
 /// The pickle machine of protocol 2 (Python's `pickletools.py` documents the instructions).
-struct Machine<'a> {
+struct Machine<'a, 'm> {
     rest: &'a [u8],
     stack: Vec<Value>,
     /// Heights of the stack at the open marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
     /// Containers made so far.
-    made: usize,
+    made: &'m mut Made,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Machine<'a, '_> {
     fn step(&mut self, code: u8) -> Result<()> {
         match code {
             0x80 => match self.byte()? {
@@ -279,8 +296,8 @@ impl<'a> Machine<'a> {
     }
 
     fn container(&mut self, value: Value) -> Result<()> {
-        self.made += 1;
-        if self.made > MAX_CONTAINERS {
+        self.made.0.push(value.clone());
+        if self.made.0.len() > MAX_CONTAINERS {
             return Err(bad(format!("expected a state dict, found a pickle of more than {MAX_CONTAINERS} objects")));
         }
         self.stack.push(value);
@@ -360,4 +377,21 @@ fn storage(id: &Value) -> Result<Storage> {
         return Ok(Storage { dtype: *dtype, key: key.to_string() });
     }
     Err(bad("expected a reference to a storage in the pickle, found another"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_in_themselves_are_given_back() {
+        let mut made = Made::default();
+        let (value, rest) = load(b"\x80\x02]q\x00h\x00a.and more", &mut made).expect("a list in itself");
+        let Value::List(list) = value else { panic!("expected a list, found {}", value.kind()) };
+        assert!(matches!(&list.borrow()[..], [Value::List(inner)] if Rc::ptr_eq(inner, &list)));
+        assert_eq!(rest, b"and more");
+        let last = Rc::downgrade(&list);
+        drop((list, made));
+        assert!(last.upgrade().is_none(), "a list that is in itself stays in memory");
+    }
 }
