@@ -324,15 +324,16 @@ coverage() {
   npx --yes c8@10.1.3 --include 'www/**' --all --reporter text --reporter html --reports-dir $out/js node --test tests/js/*.test.mjs
 }
 
-# One changed copy of the crate after the other is built and tested, seconds each; unoptimised builds keep that short.
+# One changed copy of the crate after the other is built and tested, seconds each: nearly unoptimised, and these tests alone.
 mutants() {
-  [[ -f ${1:-} && $# -ge 2 ]] || die "expected a file and tests: ./build.sh mutants src/picture/quality.rs --lib --test photo"
+  [[ -f ${1:-} && $# -ge 2 ]] || die "expected a file and tests: ./build.sh mutants src/picture/quality.rs --test photo --test stability"
   need_rust
   cargo_tool cargo-mutants 27.1.0
   local file=$1
   shift
+  local tests=("${@/#/--cargo-arg=}") # of the build too, which would otherwise make every test
   CARGO_TARGET_DIR='' CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 "$TOOLS/cargo-mutants-27.1.0/bin/cargo-mutants" mutants \
-    --file "$file" --no-default-features --output "$TARGET/mutants" -- "$@"
+    --file "$file" --no-default-features --output "$TARGET/mutants" "${tests[@]}"
 }
 
 # The NEON kernels, each against the specification, on a processor that QEMU plays.

@@ -718,6 +718,42 @@ fn quality_is_read_from_the_tables_at_every_setting() {
 }
 
 #[test]
+fn the_first_of_several_tables_counts_be_it_of_one_byte_a_step_or_of_two() {
+    let file = |tables: &[u8]| [&[0xff, 0xd8, 0xff, 0xdb, 0, 2 + tables.len() as u8], tables].concat();
+    let wide = |step: u16| [vec![0x10], step.to_be_bytes().repeat(64)].concat();
+    let narrow = |head: u8, step: u8| [vec![head], vec![step; 64]].concat();
+    let quality = |tables: &[Vec<u8>]| quality::jpeg_quality(&file(&tables.concat())).expect("a table");
+    // Steps of a byte that say the same, and larger ones than a byte holds.
+    for step in [1, 7, 30, 200] {
+        assert_eq!(quality(&[wide(step.into())]), quality(&[narrow(0, step)]), "steps of {step}");
+    }
+    assert_eq!(quality(&[wide(0x0100)]), 1);
+    // Of chroma, behind which that of luma lies.
+    assert_eq!(quality(&[narrow(1, 200), narrow(0, 7)]), quality(&[narrow(0, 7)]));
+    assert_ne!(quality(&[narrow(0, 200)]), quality(&[narrow(0, 7)]));
+}
+
+#[test]
+fn sampling_is_read_from_the_frame() {
+    let of = |name: &str| quality::jpeg_chroma(&std::fs::read(format!("{GOLDEN}/{name}.jpg")).expect("a file"));
+    for (name, expected) in [
+        ("444-one", "4:4:4"),
+        ("422-one", "4:2:2"),
+        ("420-one", "4:2:0"),
+        ("420-progressive", "4:2:0"),
+        ("411-one", "4x1"),
+        ("440-one", "1x2"),
+    ] {
+        assert_eq!(of(name).as_deref(), Some(expected), "{name}");
+    }
+    assert_eq!(quality::jpeg_chroma(&encode(&quarters().into(), ImageFormat::Png)), None);
+    assert_eq!(
+        quality::jpeg_chroma(&encode(&DynamicImage::from(quarters()).to_luma8().into(), ImageFormat::Jpeg)),
+        None
+    );
+}
+
+#[test]
 fn blur_lowers_sharpness_and_size_comes_from_the_box() {
     let sharp = rgb8(&rough_picture(128, 128));
     let half = crop::resize(&sharp, 32, 32).expect("smaller");
@@ -732,12 +768,17 @@ fn blur_lowers_sharpness_and_size_comes_from_the_box() {
 
 #[test]
 fn sharpness_is_the_variance_of_the_laplacian() {
-    // At the measuring size nothing is resized: one bright pixel on black gives 4 x 100 once and 100 four times.
-    let mut picture = Rgb8::new(128, 128, vec![0; 128 * 128 * 3]).expect("a picture");
-    picture.data[(60 * 128 + 60) * 3..][..3].fill(100);
-    let (count, sum, squares) = (126.0 * 126.0, 0.0, 400.0 * 400.0 + 4.0 * 100.0 * 100.0);
-    let expected: f64 = squares / count - (sum / count) * (sum / count);
-    assert!((f64::from(quality::sharpness(&picture)) - expected).abs() < 1e-3);
+    // At the measuring size nothing is resized. One bright pixel on black gives 4 x 100 once and 100 four times, none on
+    // average; beside the border the last column of inner pixels sees one bright neighbour each, which has an average.
+    let sharpness = |bright: &dyn Fn(usize, usize) -> bool| {
+        let grey = |i: usize| if bright(i % 128, i / 128) { 100 } else { 0 };
+        let picture = Rgb8::new(128, 128, (0..128 * 128).flat_map(|i| [grey(i); 3]).collect()).expect("a picture");
+        f64::from(quality::sharpness(&picture))
+    };
+    let expected = |sum: f64, squares: f64| squares / (126.0 * 126.0) - (sum / (126.0 * 126.0)).powi(2);
+    assert!((sharpness(&|x, y| (x, y) == (60, 60)) - expected(0.0, 400.0 * 400.0 + 4.0 * 100.0 * 100.0)).abs() < 1e-3);
+    let column = expected(126.0 * 100.0, 126.0 * 100.0 * 100.0);
+    assert!((sharpness(&|x, _| x == 127) - column).abs() < 1e-3);
 }
 
 fn find(photo: &Rgb8) -> Vec<FoundFace> {
