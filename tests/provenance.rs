@@ -94,6 +94,13 @@ fn manifest_store() -> Vec<u8> {
     boxed(b"jumb", &[boxed(b"jumd", &description), boxed(b"free", &[0; 20])].concat())
 }
 
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    writer.write_all(bytes).expect("memory takes everything");
+    writer.finish().expect("memory takes everything")
+}
+
 fn marks(file: &[u8]) -> Vec<(MarkKind, String)> {
     read(file).marks.into_iter().map(|Mark { kind, value, .. }| (kind, value)).collect()
 }
@@ -115,12 +122,7 @@ fn everything() -> Vec<Marked> {
     let app11 = [b"JP\0\x01\0\0\0\x01".as_slice(), &store].concat();
     let xmp = [(MarkKind::DigitalSourceType, "trainedAlgorithmicMedia"), (MarkKind::Software, "Darkroom 5")];
     let webui = [(MarkKind::Generator, "Stable Diffusion WebUI")];
-    let compressed = {
-        use std::io::Write;
-        let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-        writer.write_all(PARAMETERS.as_bytes()).expect("memory takes everything");
-        writer.finish().expect("memory takes everything")
-    };
+    let compressed = compressed(PARAMETERS.as_bytes());
     let graph = r#"prompt:{"3":{"class_type":"KSampler","inputs":{}}}"#;
     let text = |keyword: &str, rest: &[&[u8]]| [keyword.as_bytes(), &rest.concat()].concat();
     vec![
@@ -183,6 +185,10 @@ fn the_same_bytes_elsewhere_change_nothing() {
         jpeg(&[segment(0xe2, &[b"Exif\0\0".as_slice(), &exif(&[(0x010f, "Canon")], None)].concat())]),
         jpeg(&[segment(0xe1, XMP_PACKET.as_bytes())]),
         jpeg(&[segment(0xeb, &store)]),
+        // Another box, a later part of one, and the first part of one that is no manifest store.
+        jpeg(&[segment(0xeb, &[b"XT\0\x01\0\0\0\x01".as_slice(), &store].concat())]),
+        jpeg(&[segment(0xeb, &[b"JP\0\x01\0\0\0\x02".as_slice(), &store].concat())]),
+        jpeg(&[segment(0xeb, &[b"JP\0\x01\0\0\0\x01".as_slice(), &boxed(b"jumb", &[0; 40])].concat())]),
         png(&[chunk(b"tEXt", &[b"Comment\0".as_slice(), XMP_PACKET.as_bytes()].concat())]),
         png(&[chunk(b"tEXt", &[b"Title\0".as_slice(), PARAMETERS.as_bytes()].concat())]),
         png(&[chunk(b"prVt", &store)]),
@@ -264,14 +270,20 @@ fn long_values_and_many_marks_are_cut() {
     let [(_, value)] = &marks(&png(&[chunk(b"tEXt", long.as_bytes())]))[..] else { panic!("one mark expected") };
     assert_eq!(value.chars().count(), 161);
     // A megabyte of nothing from a kilobyte: reading ends at the limit.
-    let bomb = {
-        use std::io::Write;
-        let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-        writer.write_all(&vec![b' '; 64 << 20]).expect("memory takes everything");
-        writer.finish().expect("memory takes everything")
-    };
-    let chunk = chunk(b"zTXt", &[b"parameters\0\0".as_slice(), &bomb].concat());
-    assert_eq!(marks(&png(&[chunk])), []);
+    let text = |bytes: &[u8]| chunk(b"zTXt", &[b"parameters\0\0".as_slice(), &compressed(bytes)].concat());
+    assert_eq!(marks(&png(&[text(&vec![b' '; 64 << 20])])), []);
+    // Eight megabytes of a file's texts are read, one of each.
+    let spaces = text(&vec![b' '; 1 << 20]);
+    let after =
+        |count: usize| marks(&png(&[vec![spaces.clone(); count], vec![text(PARAMETERS.as_bytes())]].concat())).len();
+    assert_eq!([after(0), after(7), after(8)], [1, 1, 0]);
+}
+
+#[test]
+fn a_mark_is_told_once_in_one_line() {
+    let software = |name: &str| chunk(b"tEXt", format!("Software\0{name}").as_bytes());
+    let found = marks(&png(&["Paint", "Paint", " A\u{7}line  or\ttwo ", "Paint"].map(software)));
+    assert_eq!(found, expected(&[(MarkKind::Software, "Paint"), (MarkKind::Software, "A line or two")]));
 }
 
 #[test]
