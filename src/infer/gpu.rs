@@ -45,7 +45,7 @@ impl Engine {
     /// [`crate::ErrorKind::GpuLost`] for a device that fails, refuses a shader or lacks memory: it is there, but of no use.
     pub async fn new(network: &Network, device: Device) -> Result<Engine> {
         let pipelines = Pipelines::new(&device, network.mte.mode).await?;
-        let weights = Weights::new(&device, network).await?;
+        let weights = Weights::new(&device, network, pipelines.conv_f16.is_some()).await?;
         Ok(Engine {
             name: format!("webgpu ({})", device.name()),
             device,

@@ -88,27 +88,25 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Packs the network and puts it onto the device.
+    /// Packs the network and puts it onto the device; `f16`: whether there are shaders for half numbers.
     ///
     /// # Errors
     /// [`ErrorKind::GpuLost`] where its memory does not suffice.
-    pub async fn new(device: &Device, network: &Network) -> Result<Weights> {
+    pub async fn new(device: &Device, network: &Network, f16: bool) -> Result<Weights> {
         device
-            .checked(ErrorKind::GpuLost, "the network's weights", |gpu, queue| {
-                upload(gpu, queue, network, device.has_f16())
-            })
+            .checked(ErrorKind::GpuLost, "the network's weights", |device, queue| upload(device, queue, network, f16))
             .await
     }
 }
 
-fn upload(device: &wgpu::Device, queue: &wgpu::Queue, network: &Network, has_f16: bool) -> Weights {
+fn upload(device: &wgpu::Device, queue: &wgpu::Queue, network: &Network, f16: bool) -> Weights {
     let stored = |label: &str, bytes: Vec<u8>| filled(device, queue, label, wgpu::BufferUsages::STORAGE, &bytes);
     let buffer = |label: &str, values: &[f32]| stored(label, values.iter().flat_map(|v| v.to_le_bytes()).collect());
     let layer = |(spatial, residual): (&Conv, &Conv)| {
         let [(spatial_weights, spatial_units), (residual_weights, residual_units)] = [spatial, residual].map(pack);
         let weights = [spatial_weights, residual_weights].concat();
         // Whole numbers of up to 127, exact as half numbers; others would be rounded.
-        let f16 = has_f16 && [spatial, residual].iter().all(|conv| matches!(conv.weight, Values::Levels { .. }));
+        let f16 = f16 && [spatial, residual].iter().all(|conv| matches!(conv.weight, Values::Levels { .. }));
         Layer {
             weights: if f16 {
                 stored("weights", weights.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect())
