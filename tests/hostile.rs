@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{fixture_path, model_file, tensors, wait};
 use grnet::ErrorKind;
 use grnet::detector::{Detector, DeviceChoice, PrepareConfig, prepare};
-use grnet::model::{ModelFile, ModelMeta, Precision, file};
+use grnet::model::{FalseAlarms, ModelFile, ModelMeta, Precision, UntouchedOutcomes, file};
 use grnet::picture::face::Finder;
 use grnet::picture::{Limits, decode_damaged, provenance};
 use grnet::report::{Band, Reason, evidence};
@@ -235,8 +235,19 @@ fn a_network_that_leaves_the_numbers_is_not_used_and_has_no_verdict() {
 
 #[test]
 fn metadata_out_of_range_is_refused_whatever_it_is() {
-    let good = serde_json::to_value(ModelMeta::default()).expect("metadata is JSON");
-    let edits: [(&str, &[&str]); 17] = [
+    let counted = UntouchedOutcomes {
+        face_px: [0, 99],
+        jpeg_quality: [0, 100],
+        faces: 50,
+        likely_fake: 0.1,
+        inconclusive: 0.3,
+        no_signs_found: 0.6,
+    };
+    let alarms =
+        FalseAlarms { face_px: [0, 99], pictures: 50, sources: 5, likely_fake: 0.1, at_most: 0.15, confidence: 0.95 };
+    let good = ModelMeta { untouched: vec![counted], false_alarms: vec![alarms], ..ModelMeta::default() };
+    let good = serde_json::to_value(good).expect("metadata is JSON");
+    let edits: [(&str, &[&str]); 23] = [
         ("/input_px", &["0", "32", "96.5", "544", "-64", "1e30", "null"]),
         ("/crop_margin", &["0.5", "3.5", "1e39", "-1", "null", "\"1.3\""]),
         ("/network/classes", &["0", "1", "65", "18446744073709551615", "-2"]),
@@ -254,6 +265,12 @@ fn metadata_out_of_range_is_refused_whatever_it_is() {
         ("/thresholds/likely_fake", &["-0.1", "1.1", "0.1", "null"]),
         ("/thresholds/auto_scan", &["0.5", "1.01", "1e999"]),
         ("/thresholds/no_signs", &["-0.1", "0.95", "null"]),
+        ("/untouched/0/likely_fake", &["-0.1", "0.2", "1.1", "1e999", "null"]),
+        ("/untouched/0/inconclusive", &["-0.3", "0.4"]),
+        ("/untouched/0/no_signs_found", &["-0.6", "0.7"]),
+        ("/false_alarms/0/likely_fake", &["-0.1", "0.16", "1e999"]),
+        ("/false_alarms/0/at_most", &["0.09", "1.1", "null"]),
+        ("/false_alarms/0/confidence", &["-0.1", "1.1", "null"]),
     ];
     let template = small_model();
     let parse = |document: &str| {
