@@ -66,6 +66,13 @@ mod tests {
     }
 
     #[test]
+    fn scales_are_shares_of_the_side() {
+        let crop = Rgb8::new(200, 100, vec![90; 200 * 100 * 3]).expect("a picture");
+        let sides = |factor| rescaled(&crop, factor).map(|small| (small.width, small.height)).expect("a crop");
+        assert_eq!([sides(0.9), sides(0.75)], [(180, 90), (150, 75)]);
+    }
+
+    #[test]
     fn one_score_outside_flips_a_band_that_says_something() {
         let band_of = |p: f32| if p >= 0.6 { Band::LikelyFake } else { Band::Inconclusive };
         assert!(!outcome(Band::LikelyFake, &[0.7, 0.8, 0.9, 0.6], band_of).flipped);

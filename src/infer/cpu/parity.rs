@@ -74,12 +74,16 @@ fn each_value(size: Size, channels: usize, mut with: impl FnMut(usize, usize, us
     }
 }
 
-/// The largest difference to the specification, which also may not be NaN.
-fn difference(found: &[f32], expected: &[Map]) -> f64 {
-    let expected: Vec<f64> = expected.iter().flat_map(|map| map.values.iter().copied()).collect();
+/// The largest difference to the specification; NaN if one is: `f64::max` would pass it over, and with it what is not written.
+fn worst(found: &[f32], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
-    let differences = found.iter().zip(&expected).map(|(found, expected)| (f64::from(*found) - expected).abs());
+    let differences = found.iter().zip(expected).map(|(found, expected)| (f64::from(*found) - expected).abs());
     differences.fold(0.0, |most, one| if one > most || one.is_nan() { one } else { most })
+}
+
+/// [`worst`] of all maps.
+fn difference(found: &[f32], expected: &[Map]) -> f64 {
+    worst(found, &expected.iter().flat_map(|map| map.values.iter().copied()).collect::<Vec<f64>>())
 }
 
 /// Runs a convolution over `input` into a buffer that holds `skip` (or rubbish), and gives it in the order of `Map`.
@@ -278,7 +282,7 @@ fn pooling_and_statistics_equal_the_specification() {
         for (image, map) in input.iter().enumerate() {
             let found = pool::statistics(&blocks, size, image, 64);
             let right = reference::statistics(map);
-            let worst = found.iter().zip(&right).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            let worst = worst(&found, &right);
             assert!(worst <= 1e-7, "{size:?}: {worst:e}");
         }
         let right: Vec<Map> = input.iter().map(reference::max_pool).collect();
@@ -304,7 +308,7 @@ fn guided_residuals_equal_the_specification_at_any_radius() {
                 let mut out = vec![f32::NAN; planes.len()];
                 guided::residual(kernels, &config, &planes, [height, width], &mut out);
                 // Both in f64; the result is rounded to f32, half a unit in the last place of one is 6e-8.
-                let worst = out.iter().zip(&right).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                let worst = worst(&out, &right);
                 assert!(worst <= 1e-7, "{} {config:?} {height}x{width}: {worst:e}", kernels.name());
             }
             let other = reference::residual(&unit, height, width, &GuidedFilterConfig { eps: 2e-3, ..config });
