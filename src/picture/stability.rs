@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn scales_are_shares_of_the_side() {
-        let crop = Rgb8::new(200, 100, vec![90; 200 * 100 * 3]).expect("a picture");
+        let crop = Rgb8::new(100, 200, vec![90; 100 * 200 * 3]).expect("a picture");
         let sides = |factor| rescaled(&crop, factor).map(|small| (small.width, small.height)).expect("a crop");
         assert_eq!([sides(0.9), sides(0.75)], [(180, 90), (150, 75)]);
     }
