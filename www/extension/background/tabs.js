@@ -26,6 +26,13 @@ const isDear = ({ report, autoScan }) => report !== null && levelOf(report, auto
 /** @param {Place} place */
 const frameKey = ({ tabId, frameId }) => `${tabId}/${frameId}`;
 
+/**
+ * Whether a key, of a record or a frame, is of this tab.
+ * @param {number} tabId
+ * @returns {(key: string) => boolean}
+ */
+const ofTab = (tabId) => (key) => key.startsWith(`${tabId}/`);
+
 export class Tabs {
   /** @type {BoundedStore<Record>} */
   #records = new BoundedStore(chrome.storage.session, 'record/', LIMITS.records, Date.now, isDear);
@@ -53,7 +60,8 @@ export class Tabs {
    * @returns {Promise<Record[]>}
    */
   async flagged(tabId) {
-    const found = await this.#records.entries((key, { dear }) => dear && key.startsWith(`${tabId}/`));
+    const isHere = ofTab(tabId);
+    const found = await this.#records.entries((key, { dear }) => dear && isHere(key));
     return found.map(([, record]) => record);
   }
 
@@ -64,10 +72,10 @@ export class Tabs {
   async begin({ site, since, ...place }) {
     const { tabId, frameId, page } = place;
     // A new page in the tab: its frames may have said hello before it, and they came later than it began.
-    const ofTab = (/** @type {string} */ key) => key.startsWith(`${tabId}/`);
+    const isHere = ofTab(tabId);
     const ofFrame = (/** @type {string} */ key) => key.startsWith(`${tabId}/${frameId}/`) && !key.startsWith(`${tabId}/${frameId}/${page}/`);
-    await this.#records.removeWhere((key, at) => ofFrame(key) || (frameId === 0 && ofTab(key) && at < since));
-    if (frameId === 0) await this.#frames.removeWhere((key, at) => ofTab(key) && at < since);
+    await this.#records.removeWhere((key, at) => ofFrame(key) || (frameId === 0 && isHere(key) && at < since));
+    if (frameId === 0) await this.#frames.removeWhere((key, at) => isHere(key) && at < since);
     await this.#frames.put(frameKey(place), { page, site, tally: null });
   }
 
@@ -99,14 +107,13 @@ export class Tabs {
    * @returns {Promise<Set<string>>}
    */
   async pages(tabId) {
-    const frames = await this.#frames.entries((key) => key.startsWith(`${tabId}/`));
+    const frames = await this.#frames.entries(ofTab(tabId));
     return new Set(frames.map(([, { page }]) => page));
   }
 
   /** @param {number} tabId */
   async close(tabId) {
-    const ofTab = (/** @type {string} */ key) => key.startsWith(`${tabId}/`);
-    await this.#records.removeWhere(ofTab);
-    await this.#frames.removeWhere(ofTab);
+    await this.#records.removeWhere(ofTab(tabId));
+    await this.#frames.removeWhere(ofTab(tabId));
   }
 }

@@ -91,8 +91,8 @@ export class BoundedStore {
   async #shrink(index, newest, maxEntries, maxBytes) {
     let total = 0;
     for (const { bytes } of index.values()) total += bytes;
-    const dropped = [];
     if (index.size <= maxEntries && total <= maxBytes) return;
+    const dropped = [];
     const others = [...index].filter(([name]) => name !== newest);
     for (const [oldest, { bytes }] of others.sort(([, a], [, b]) => Number(a.dear) - Number(b.dear))) {
       if (index.size <= maxEntries && total <= maxBytes) break;
