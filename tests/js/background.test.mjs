@@ -5,6 +5,7 @@ import { ENGINE_URL, PlayedBrowser } from './mock/chrome.mjs';
 
 const { start } = await import('../../www/extension/background.js');
 const { BoundedStore } = await import('../../www/extension/lib/store.js');
+const { MAX_ITEMS } = await import('../../www/extension/lib/names.js');
 
 const SITE = 'https://social.example/*';
 const PHOTO = 'https://social.example/photo.jpg';
@@ -139,6 +140,25 @@ test('an entry that does not fit pushes out the older half, and is given up only
   // An older value under the key would be a wrong one.
   await store.put('19', 'y'.repeat(3000));
   assert.equal(await store.get('19'), undefined);
+});
+
+test('a list that was cut is told to be, of that tab alone, until its next page', async () => {
+  const [browser, engine] = [new PlayedBrowser(), new PlayedEngine()];
+  const life = live(browser, engine);
+  const other = { ...SENDER, tab: { id: 2 } };
+  await sayTo(life, say('hello', { since: 1 }));
+  await sayTo(life, say('hello', { since: 1 }), other);
+  const check = async (/** @type {number} */ first, /** @type {number} */ count, /** @type {object} */ sender) => {
+    const items = Array.from({ length: count }, (_, n) => ({ ...ITEM, url: `${PHOTO}?${first + n}` }));
+    assert.ok((await sayTo(life, say('check', { items }), sender))?.ok);
+  };
+  for (let first = 0; first < 1000; first += MAX_ITEMS) await check(first, Math.min(MAX_ITEMS, 1000 - first), SENDER);
+  assert.equal(browser.session.content['cut/1'], undefined);
+  await check(0, 1, other);
+  const cut = () => Object.keys(browser.session.content).filter((key) => key.startsWith('cut/'));
+  assert.deepEqual(cut(), ['cut/1'], 'the oldest picture was of the first tab');
+  await sayTo(life, { ...say('hello', { since: Date.now() + 1 }), page: 'p2' });
+  assert.deepEqual(cut(), []);
 });
 
 test('a permission withdrawn while a picture waits: it asks for the host, and is judged once that is allowed', async () => {

@@ -4,6 +4,7 @@
 
 import * as view from '../shared/view.js';
 import { ask, fillOwnTexts, find, make, makeButton } from './lib/dom.js';
+import { cutKey } from './lib/messages.js';
 import { CHECK_PAGE, OPEN, RETRY, SET_SITE, STATUS } from './lib/names.js';
 import { siteName, sitePattern } from './lib/policy.js';
 import { framesNotSeen, notChecked } from './lib/reasons.js';
@@ -43,7 +44,10 @@ async function findTab() {
   now.site = /^https?:/.test(tab?.url ?? '') ? sitePattern(/** @type {string} */ (tab?.url)) : '';
 }
 
-/** @returns {Promise<{records: [string, Record][], frames: Frame[]}>} of the documents that the tab shows now; newest first */
+/**
+ * @returns {Promise<{records: [string, Record][], frames: Frame[], isCut: boolean}>} of the documents that the tab shows now,
+ *   newest first; whether there were more
+ */
 async function readTab() {
   const all = await chrome.storage.session.get(null);
   /** @type {[string, Frame][]} */
@@ -52,7 +56,8 @@ async function readTab() {
   const pages = new Set(['menu', ...frames.map(({ page }) => page)]);
   /** @type {[string, Record][]} */
   const records = entriesOf(all, 'record/');
-  return { records: records.filter(([, { job }]) => job.tabId === now.tabId && pages.has(job.page)).reverse(), frames };
+  const isCut = all[cutKey(now.tabId)] === true;
+  return { records: records.filter(([, { job }]) => job.tabId === now.tabId && pages.has(job.page)).reverse(), frames, isCut };
 }
 
 /** @param {string} words */
@@ -106,7 +111,7 @@ function sourceName(url) {
 
 async function draw() {
   now.settings = settingsFrom((await chrome.storage.local.get(SETTINGS))[SETTINGS]);
-  const { records, frames } = await readTab();
+  const { records, frames, isCut } = await readTab();
   const done = records.filter(([, { report }]) => report);
   const isFlagged = (/** @type {Record} */ { report, autoScan }) =>
     report !== null && badgeWords(report, threshold(autoScan, now.settings.threshold)).level === 'flag';
@@ -115,7 +120,8 @@ async function draw() {
   const blocked = records.filter(([, { state }]) => state === 'blocked');
   const told = frames.flatMap(({ tally }) => (tally ? [tally] : []));
   const waiting = told.reduce((sum, tally) => sum + tally.waiting, 0);
-  const counts = { checked: done.length, flagged: flagged.length, waiting };
+  const checked = isCut ? say('popupMoreThan', { count: done.length }) : done.length;
+  const counts = { checked, flagged: flagged.length, waiting };
   const nothing = told.length ? 'popupNothing' : 'popupIdle';
   find('#counts').textContent = say(waiting ? 'popupCountsWaiting' : records.length ? 'popupCounts' : nothing, counts);
   find('#faces').replaceChildren(...flagged.slice(0, MAX_LISTED).map(([key, record]) => row(key, record)));

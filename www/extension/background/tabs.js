@@ -2,7 +2,7 @@
 // The pictures and documents of open tabs, in storage.session: what popup and panel show. A document has one life, from its
 // hello to the hello of its successor; what belongs to an earlier one goes.
 
-import { recordKey } from '../lib/messages.js';
+import { cutKey, recordKey } from '../lib/messages.js';
 import { BoundedStore } from '../lib/store.js';
 import { levelOf } from '../lib/verdict.js';
 
@@ -35,9 +35,19 @@ const ofTab = (tabId) => (key) => key.startsWith(`${tabId}/`);
 
 export class Tabs {
   /** @type {BoundedStore<Record>} */
-  #records = new BoundedStore(chrome.storage.session, 'record/', LIMITS.records, Date.now, isDear);
+  #records = new BoundedStore(chrome.storage.session, 'record/', LIMITS.records, Date.now, isDear, (keys) => this.#tellCut(keys));
   /** @type {BoundedStore<Frame>} */
   #frames = new BoundedStore(chrome.storage.session, 'frame/', LIMITS.frames);
+
+  /**
+   * Pictures had to make room for newer ones: what the popup counts of their tabs is not all.
+   * @param {string[]} keys
+   */
+  async #tellCut(keys) {
+    const tabs = new Set(keys.map((key) => Number(key.split('/')[0])));
+    const marks = Object.fromEntries([...tabs].map((tabId) => [cutKey(tabId), true]));
+    await chrome.storage.session.set(marks).catch(() => {}); // a full area: the count is too low, as it is without the mark
+  }
 
   /** @param {string} key */
   record(key) {
@@ -75,7 +85,10 @@ export class Tabs {
     const isHere = ofTab(tabId);
     const ofFrame = (/** @type {string} */ key) => key.startsWith(`${tabId}/${frameId}/`) && !key.startsWith(`${tabId}/${frameId}/${page}/`);
     await this.#records.removeWhere((key, at) => ofFrame(key) || (frameId === 0 && isHere(key) && at < since));
-    if (frameId === 0) await this.#frames.removeWhere((key, at) => isHere(key) && at < since);
+    if (frameId === 0) {
+      await this.#frames.removeWhere((key, at) => isHere(key) && at < since);
+      await chrome.storage.session.remove([cutKey(tabId)]);
+    }
     await this.#frames.put(frameKey(place), { page, site, tally: null });
   }
 
@@ -115,5 +128,6 @@ export class Tabs {
   async close(tabId) {
     await this.#records.removeWhere(ofTab(tabId));
     await this.#frames.removeWhere(ofTab(tabId));
+    await chrome.storage.session.remove([cutKey(tabId)]);
   }
 }

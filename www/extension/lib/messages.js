@@ -229,6 +229,12 @@ export function recordKey({ tabId, frameId, page, url }) {
 }
 
 /**
+ * Where it is noted that a tab's list of pictures was cut.
+ * @param {number} tabId
+ */
+export const cutKey = (tabId) => `cut/${tabId}`;
+
+/**
  * @param {Uint8Array | Uint8ClampedArray} bytes
  * @returns {string} base64, which survives every browser's messaging
  */

@@ -23,6 +23,7 @@ export class BoundedStore {
   #index = null;
   #now;
   #isDear;
+  #onDropped;
 
   /**
    * @param {Area} area
@@ -30,13 +31,15 @@ export class BoundedStore {
    * @param {{maxEntries: number, maxBytes: number}} limits
    * @param {() => number} [now]
    * @param {(value: Value) => boolean} [isDear] whether an entry is dropped only when no other is left
+   * @param {(keys: string[]) => Promise<void>} [onDropped] told of entries that had to make room
    */
-  constructor(area, prefix, limits, now = Date.now, isDear = () => false) {
+  constructor(area, prefix, limits, now = Date.now, isDear = () => false, onDropped = async () => {}) {
     this.#area = area;
     this.#prefix = prefix;
     this.#limits = limits;
     this.#now = now;
     this.#isDear = isDear;
+    this.#onDropped = onDropped;
   }
 
   /**
@@ -100,7 +103,9 @@ export class BoundedStore {
       total -= bytes;
       dropped.push(oldest);
     }
-    if (dropped.length) await this.#area.remove(dropped);
+    if (dropped.length === 0) return;
+    await this.#area.remove(dropped);
+    await this.#onDropped(dropped.map((name) => name.slice(this.#prefix.length)));
   }
 
   /** @param {string} key */

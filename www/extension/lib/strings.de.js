@@ -24,6 +24,7 @@ export const GERMAN_WORDS = Object.freeze({
   popupIdle: 'Auf dieser Seite wurde noch kein Bild geprüft.',
   popupCounts: '{checked} geprüft, {flagged} gemeldet',
   popupCountsWaiting: '{checked} geprüft, {flagged} gemeldet, {waiting} warten',
+  popupMoreThan: 'Mehr als {count}',
   popupNothing: 'Auf dieser Seite wurden keine Profilfotos von mindestens 64 Pixeln gefunden.',
   popupQuiet: 'Nicht gemeldet: {count}',
   popupAuto: '{site} von selbst prüfen, sobald Bilder ins Blickfeld kommen',

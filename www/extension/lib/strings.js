@@ -28,6 +28,7 @@ export const WORDS = Object.freeze({
   popupIdle: 'No picture of this page has been checked.',
   popupCounts: '{checked} checked, {flagged} flagged',
   popupCountsWaiting: '{checked} checked, {flagged} flagged, {waiting} waiting',
+  popupMoreThan: 'More than {count}',
   popupNothing: 'No profile photos of at least 64 pixels were found on this page.',
   popupQuiet: 'Not flagged: {count}',
   popupAuto: 'Check {site} by itself, as pictures come into view',
