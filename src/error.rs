@@ -8,7 +8,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Who must act on an [`Error`]. The names are part of the JSON and JavaScript contract (`code`).
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The picture cannot be used: broken, of an unknown format, too large.
     BadImage,
@@ -100,5 +100,19 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_ref().map(|cause| cause.as_ref() as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_full_message_names_every_cause_and_the_short_one_none() {
+        let inner = Error::caused(ErrorKind::Io, "cannot read a.jpg", std::io::Error::other("the disk is gone"));
+        let error = Error::caused(ErrorKind::BadData, "cannot take the table", inner);
+        assert_eq!(error.full_message(), "cannot take the table: cannot read a.jpg: the disk is gone");
+        assert_eq!((error.to_string().as_str(), error.kind()), ("cannot take the table", ErrorKind::BadData));
+        assert_eq!(Error::new(ErrorKind::Internal, "alone").full_message(), "alone");
     }
 }

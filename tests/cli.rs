@@ -454,3 +454,31 @@ fn a_face_in_the_part_that_is_there_is_judged_and_others_are_not() {
     let words = text(&detect(&[&folder]).stdout);
     assert!(words.contains("only faces in that part are judged"), "{words}");
 }
+
+#[cfg(feature = "train")]
+#[test]
+fn a_forgery_is_written_in_both_formats_and_what_cannot_be_is_refused() {
+    let folder = folder("forge");
+    let [photo, none] = ["astronaut.jpg", "coffee.jpg"].map(|name| folder.join(name));
+    write(&photo, ASTRONAUT);
+    write(&none, COFFEE);
+    let forge = |input: &Path, output: &str| {
+        let output = folder.join(output);
+        let run = grnet([Path::new("forge"), input, &output]);
+        (run.status.code(), text(&run.stderr), std::fs::read(&output).ok())
+    };
+    let pixels = |bytes: &[u8]| decode(bytes, &Limits::default()).expect("a picture").pixels;
+    let (code, told, png) = forge(&photo, "forged.png");
+    let png = pixels(&png.unwrap_or_else(|| panic!("{code:?}: {told}")));
+    let original = pixels(ASTRONAUT);
+    assert_eq!((png.height, png.width), (original.height, original.width));
+    assert_ne!(png.data, original.data);
+    // The same forgery, after a compression that is hardly seen.
+    let jpeg = pixels(&forge(&photo, "forged.jpg").2.expect("a JPEG"));
+    let apart: u64 = jpeg.data.iter().zip(&png.data).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+    assert!(apart < 4 * png.data.len() as u64, "{apart}");
+    assert_eq!(forge(&photo, "forged.gif").0, Some(2));
+    let (code, told, written) = forge(&none, "nobody.png");
+    assert!(code == Some(1) && told.contains("expected a photo with a face, found none"), "{code:?}: {told}");
+    assert_eq!(written, None);
+}

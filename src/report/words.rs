@@ -107,3 +107,92 @@ pub fn mark(mark: &Mark) -> String {
     let detail = detail.as_ref().map_or(String::new(), |detail| format!(": {detail}"));
     format!("{said} ({place}){detail}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::FrameRead;
+
+    const REASONS: [Reason; 7] = [
+        Reason::NoFace,
+        Reason::TooSmall,
+        Reason::TooDegraded,
+        Reason::Unreadable,
+        Reason::Damaged,
+        Reason::Unstable,
+        Reason::Unfamiliar,
+    ];
+    const NOTES: [Note; 6] = [
+        Note::NoEndMark,
+        Note::WrongChecksum,
+        Note::ColourProfile,
+        Note::UnreadProfile,
+        Note::NotTurned,
+        Note::BrowserDecoded,
+    ];
+
+    /// All that is said of a verdict.
+    fn verdicts() -> Vec<String> {
+        let bands = [Band::LikelyFake, Band::Inconclusive, Band::NoSignsFound, Band::NotAssessed].map(band);
+        let meanings = [true, false].map(|at_most| meaning(Meaning { per_1000_untouched: 52, at_most }));
+        let words = bands.into_iter().chain(REASONS.map(reason)).map(String::from);
+        words.chain(meanings).collect()
+    }
+
+    #[test]
+    fn each_verdict_and_reason_has_words_of_its_own_and_none_says_more_than_is_known() {
+        let said = verdicts();
+        let distinct: std::collections::BTreeSet<&String> = said.iter().collect();
+        assert_eq!(distinct.len(), said.len());
+        for text in &said {
+            for word in text.to_lowercase().split(|c: char| !c.is_alphabetic()) {
+                assert!(!["real", "authentic", "genuine", "true", "fake"].contains(&word), "{text}");
+            }
+        }
+        assert!(said.iter().filter(|text| text.contains("52 ") && text.contains("1,000")).count() == 2, "{said:?}");
+    }
+
+    #[test]
+    fn all_that_is_unusual_about_a_file_is_told() {
+        let usual = FileInfo::default();
+        assert_eq!(file_notes(&usual), Vec::<String>::new());
+        let file = FileInfo {
+            present: Some(0.629),
+            frame: Some(FrameRead { number: 2, count: 3 }),
+            shrunk_by: Some(4),
+            notes: NOTES.to_vec(),
+            ..usual
+        };
+        let notes = file_notes(&file);
+        let distinct: std::collections::BTreeSet<&String> = notes.iter().collect();
+        assert_eq!([notes.len(), distinct.len()], [3 + NOTES.len(); 2]);
+        // A share is never said to be larger than it is.
+        assert!(notes[0].contains("62 % of the picture"), "{}", notes[0]);
+        assert!(notes[1].contains("frame 2 of 3") && notes[2].contains("1/4 of its size"), "{notes:?}");
+    }
+
+    #[test]
+    fn what_a_file_says_of_itself_is_told_with_its_place() {
+        let of = |kind, detail: Option<&str>| {
+            let [value, place] = ["V".to_string(), "XMP".to_string()];
+            mark(&Mark { kind, value, place, detail: detail.map(String::from) })
+        };
+        assert_eq!(of(MarkKind::C2pa, Some("Photoshop")), "C2PA manifest (signature not checked) (XMP): Photoshop");
+        let kinds = [
+            (MarkKind::DigitalSourceType, "digital source type"),
+            (MarkKind::Generator, "made with"),
+            (MarkKind::CameraMake, "camera make"),
+            (MarkKind::CameraModel, "camera model"),
+            (MarkKind::Software, "software"),
+        ];
+        for (kind, words) in kinds {
+            assert_eq!(of(kind, None), format!("{words} V (XMP)"));
+        }
+    }
+
+    #[test]
+    fn changes_are_told_apart() {
+        let all = [Change::Jpeg90, Change::Jpeg75, Change::Scale90, Change::Scale75].map(change);
+        assert_eq!(all, ["JPEG 90", "JPEG 75", "90 % size", "75 % size"]);
+    }
+}

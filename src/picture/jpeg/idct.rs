@@ -118,3 +118,84 @@ fn smaller(coefficients: &[i16; 64], steps: &[u16; 64], size: usize, out: &mut [
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The inverse cosine transform of the lowest `size` x `size` frequencies in double precision, before rounding: that of
+    /// `size` points, scaled so that the mean stays.
+    fn exact(coefficients: &[i16; 64], steps: &[u16; 64], size: usize) -> Vec<f64> {
+        let wave = |place: usize, frequency: usize| {
+            let scale = if frequency == 0 { 0.5f64.sqrt() } else { 1.0 };
+            let angle = (2 * place + 1) as f64 * frequency as f64 * std::f64::consts::PI / (2 * size) as f64;
+            scale * angle.cos()
+        };
+        let sample = |y: usize, x: usize| {
+            let terms = (0..size * size).map(|at| {
+                let (v, u) = (at / size, at % size);
+                f64::from(coefficients[8 * v + u]) * f64::from(steps[8 * v + u]) * wave(y, v) * wave(x, u)
+            });
+            (128.0 + terms.sum::<f64>() / 4.0).clamp(0.0, 255.0)
+        };
+        (0..size * size).map(|at| sample(at / size, at % size)).collect()
+    }
+
+    /// Coefficients of a block, more of them at low frequencies, as pictures have them.
+    fn coefficients(seed: u64) -> [i16; 64] {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        std::array::from_fn(|at| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let range = 60 / (1 + at / 8 + at % 8) as i64;
+            ((state >> 20) as i64 % (2 * range + 1) - range) as i16
+        })
+    }
+
+    /// Largest distance from the exact transform at all four sizes, after `spoil`.
+    fn distance(spoil: impl Fn(&mut [i16; 64])) -> f64 {
+        let steps: [u16; 64] = std::array::from_fn(|at| 3 + at as u16 / 4);
+        let mut largest = 0f64;
+        for seed in 1..200 {
+            let given = coefficients(seed);
+            let mut spoilt = given;
+            spoil(&mut spoilt);
+            for size in [8, 4, 2, 1] {
+                // Rows are longer than the block, and what lies behind it stays as it is.
+                let mut out = [7u8; 8 * 11];
+                block(&spoilt, &steps, size, &mut out, 11);
+                let exact = exact(&given, &steps, size);
+                for (at, value) in out.iter().enumerate() {
+                    let (y, x) = (at / 11, at % 11);
+                    if y < size && x < size {
+                        largest = largest.max((f64::from(*value) - exact[y * size + x]).abs());
+                    } else {
+                        assert_eq!(*value, 7, "size {size} writes to {y}, {x}");
+                    }
+                }
+            }
+        }
+        largest
+    }
+
+    #[test]
+    fn every_size_is_the_exact_transform_within_a_level() {
+        let largest = distance(|_| {});
+        assert!(largest <= 1.0, "{largest}");
+        assert!(distance(|spoilt| spoilt[1] += 3) > 1.0, "a changed coefficient is not noticed");
+    }
+
+    #[test]
+    fn what_only_damaged_files_hold_does_not_overflow() {
+        for value in [i16::MIN, i16::MAX] {
+            for size in [8, 4, 2, 1] {
+                let mut out = [0; 64];
+                block(&[value; 64], &[u16::MAX; 64], size, &mut out, 8);
+                block(&std::array::from_fn(|at| if at == 0 { value } else { 0 }), &[u16::MAX; 64], size, &mut out, 8);
+                let flat = if value < 0 { 0 } else { 255 };
+                assert!((0..size).all(|at| out[at] == flat), "{value} at size {size}: {out:?}");
+            }
+        }
+    }
+}
