@@ -354,7 +354,7 @@ miri() {
   local -x CARGO_TARGET_DIR=$TARGET/miri
   if rustup run nightly cargo miri --version >/dev/null 2>&1; then
     rustup run nightly cargo miri test --locked --no-default-features --lib -- \
-      convolutions_equal_the_specification comparison_notices pooling_and_statistics
+      equal_the_specification equals_the_specification
   else
     say "no miri (rustup component add miri rust-src --toolchain nightly): the address sanitizer instead"
     RUSTFLAGS=-Zsanitizer=address rustup run nightly cargo test --locked --profile ci --no-default-features --lib \
