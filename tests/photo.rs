@@ -111,6 +111,51 @@ fn four_channel_jpegs_have_the_colours_they_were_made_with() {
 }
 
 #[test]
+fn inks_have_the_colours_that_their_profile_gives_them() {
+    let files = [
+        (&include_bytes!("golden/inks-8.jpg")[..], &include_bytes!("golden/inks-8.png")[..]),
+        (&include_bytes!("golden/inks-16.jpg")[..], &include_bytes!("golden/inks-16.png")[..]),
+    ];
+    for (jpeg, png) in files {
+        let (photo, expected) = (read(jpeg), read(png).pixels);
+        assert_eq!(photo.notes, [Note::ColourProfile]);
+        let apart = |found: &Rgb8| {
+            let each = found.data.iter().zip(&expected.data).map(|(a, b)| a.abs_diff(*b));
+            let sum: u64 = each.clone().map(u64::from).sum();
+            (each.max().unwrap_or(0), sum as f64 / expected.data.len() as f64)
+        };
+        // Little CMS goes through tetrahedra instead of all corners.
+        let (worst, mean) = apart(&photo.pixels);
+        assert!(worst <= 6 && mean < 0.7, "{worst} levels, {mean} in the mean");
+        // Without the profile they are others, and it is told that it was not read.
+        let at = jpeg.windows(4).position(|window| window == b"A2B0").expect("the table's name");
+        let mut without = jpeg.to_vec();
+        without[at] = b'X';
+        let photo = read(&without);
+        assert_eq!(photo.notes, [Note::UnreadProfile]);
+        assert!(apart(&photo.pixels).1 > 10.0, "{:?}", apart(&photo.pixels));
+    }
+}
+
+#[test]
+fn a_broken_table_of_inks_is_noted_and_read_without() {
+    let jpeg = include_bytes!("golden/inks-16.jpg");
+    let name = jpeg.windows(4).position(|window| window == b"mft2").expect("the table");
+    // Its place and length, its channels, its nodes, the points of its curves: all that could be read past.
+    for at in (name - 12..name + 12).chain(name + 48..name + 52) {
+        for value in [0, 1, 2, 34, 255] {
+            let mut broken = jpeg.to_vec();
+            if broken[at] == value {
+                continue;
+            }
+            broken[at] = value;
+            let photo = read(&broken);
+            assert_eq!(photo.notes.len(), 1, "{value} at {}", at as isize - name as isize);
+        }
+    }
+}
+
+#[test]
 fn sixteen_bit_png_is_rounded_to_eight() {
     let picture = image::ImageBuffer::from_fn(3, 1, |x, _| image::Rgb([[0u16, 0x8080, 0xffff][x as usize]; 3]));
     let photo = read(&encode(&DynamicImage::ImageRgb16(picture), ImageFormat::Png));

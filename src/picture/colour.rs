@@ -1,6 +1,10 @@
 //! Colour profiles -> sRGB, the colours that the network was trained on and that people see. Read are profiles of three
 //! primaries (Display P3, Adobe RGB, ProPhoto, those of monitors and cameras) and of grey; both by their curves
-//! (ICC.1:2022, sections 8.3 and 10). Tables of colours, as printers have them, are not read.
+//! (ICC.1:2022, sections 8.3 and 10); and of four inks, by their tables (`inks.rs`).
+
+mod inks;
+
+pub(super) use inks::Inks;
 
 /// Steps of the table that turns light into sRGB values: a fifth of a level at black, where it is steepest.
 const STEPS: usize = 16_384;
@@ -12,19 +16,44 @@ const XYZ_TO_SRGB: [[f64; 3]; 3] = [
     [0.071_945_3, -0.228_991_4, 1.405_242_7],
 ];
 
+/// White of profiles in XYZ.
+const D50: [f64; 3] = [0.964_202_88, 1.0, 0.824_905_4];
+
 /// Brings pixels to sRGB.
-pub(super) struct ToSrgb {
+#[derive(Debug)]
+pub(super) enum ToSrgb {
+    /// Of grey or of three primaries.
+    Light(Box<Light>),
+    /// Of four inks.
+    Inks(Box<Inks>),
+}
+
+/// Colours that are lights added up.
+pub(super) struct Light {
     /// Light of each value of each channel.
     light: [[f32; 256]; 3],
     /// Linear RGB of the profile -> linear sRGB.
     matrix: [[f32; 3]; 3],
-    /// sRGB values of light from 0 to 1.
-    values: Vec<u8>,
+    screen: Screen,
 }
 
-impl std::fmt::Debug for ToSrgb {
+impl std::fmt::Debug for Light {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ToSrgb")
+        f.write_str("Light")
+    }
+}
+
+/// sRGB values of light from 0 to 1.
+struct Screen(Vec<u8>);
+
+impl Screen {
+    fn new() -> Screen {
+        Screen((0..=STEPS).map(|step| (255.0 * encoded(step as f64 / STEPS as f64)).round() as u8).collect())
+    }
+
+    /// Colours that sRGB does not hold become the nearest value of each channel. NaN becomes 0.
+    fn value(&self, light: f32) -> u8 {
+        self.0[(light * STEPS as f32 + 0.5).clamp(0.0, STEPS as f32) as usize]
     }
 }
 
@@ -34,7 +63,7 @@ pub(super) enum Profile {
     /// Nothing: its colours are those of sRGB.
     Srgb,
     /// Pixels are to be changed.
-    Other(Box<ToSrgb>),
+    Other(ToSrgb),
     /// It is broken, or of a kind that is not read.
     Unread,
 }
@@ -46,26 +75,26 @@ impl Profile {
         match transform {
             None => Profile::Unread,
             Some(transform) if transform.changes_nothing() => Profile::Srgb,
-            Some(transform) => Profile::Other(Box::new(transform)),
+            Some(transform) => Profile::Other(ToSrgb::Light(Box::new(transform))),
         }
+    }
+
+    /// Reads an ICC profile for a picture of C M Y K.
+    pub(super) fn read_inks(icc: &[u8]) -> Profile {
+        Inks::read(icc).map_or(Profile::Unread, |inks| Profile::Other(ToSrgb::Inks(Box::new(inks))))
     }
 }
 
-impl ToSrgb {
-    fn new(light: [[f32; 256]; 3], to_xyz: [[f64; 3]; 3]) -> ToSrgb {
+impl Light {
+    fn new(light: [[f32; 256]; 3], to_xyz: [[f64; 3]; 3]) -> Light {
         let cell = |row: usize, column: usize| -> f64 { (0..3).map(|k| XYZ_TO_SRGB[row][k] * to_xyz[k][column]).sum() };
         let matrix = std::array::from_fn(|row| std::array::from_fn(|column| cell(row, column) as f32));
-        let values = (0..=STEPS).map(|step| (255.0 * encoded(step as f64 / STEPS as f64)).round() as u8).collect();
-        ToSrgb { light, matrix, values }
+        Light { light, matrix, screen: Screen::new() }
     }
 
     fn pixel(&self, pixel: [u8; 3]) -> [u8; 3] {
         let [r, g, b]: [f32; 3] = std::array::from_fn(|channel| self.light[channel][usize::from(pixel[channel])]);
-        self.matrix.map(|row| {
-            let light = row[0] * r + row[1] * g + row[2] * b;
-            // Colours that sRGB does not hold become the nearest value of each channel. NaN becomes 0.
-            self.values[(light * STEPS as f32 + 0.5).clamp(0.0, STEPS as f32) as usize]
-        })
+        self.matrix.map(|row| self.screen.value(row[0] * r + row[1] * g + row[2] * b))
     }
 
     /// Changes the pixels of a row.
@@ -94,23 +123,22 @@ fn encoded(light: f64) -> f64 {
     if light <= 0.003_130_8 { 12.92 * light } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 }
 }
 
-fn primaries(icc: &[u8]) -> Option<ToSrgb> {
+fn primaries(icc: &[u8]) -> Option<Light> {
     if colour_space(icc)? != *b"RGB " {
         return None;
     }
     let curves = [curve(tag(icc, b"rTRC")?)?, curve(tag(icc, b"gTRC")?)?, curve(tag(icc, b"bTRC")?)?];
     let columns = [xyz(tag(icc, b"rXYZ")?)?, xyz(tag(icc, b"gXYZ")?)?, xyz(tag(icc, b"bXYZ")?)?];
-    Some(ToSrgb::new(curves, std::array::from_fn(|row| std::array::from_fn(|column| columns[column][row]))))
+    Some(Light::new(curves, std::array::from_fn(|row| std::array::from_fn(|column| columns[column][row]))))
 }
 
-fn grey_curve(icc: &[u8]) -> Option<ToSrgb> {
+fn grey_curve(icc: &[u8]) -> Option<Light> {
     if colour_space(icc)? != *b"GRAY" {
         return None;
     }
     let light = curve(tag(icc, b"kTRC")?)?;
     // White's XYZ is that of D50; a third of it from each of three equal channels.
-    const D50: [f64; 3] = [0.964_202_88, 1.0, 0.824_905_4];
-    Some(ToSrgb::new([light; 3], D50.map(|value| [value / 3.0; 3])))
+    Some(Light::new([light; 3], D50.map(|value| [value / 3.0; 3])))
 }
 
 fn colour_space(icc: &[u8]) -> Option<[u8; 4]> {

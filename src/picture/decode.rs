@@ -228,7 +228,7 @@ fn decode_jpeg(bytes: &[u8], limits: &Limits) -> Result<Photo> {
     let (layout, profile) = match frame.channels() {
         1 => (Layout::Grey, metadata.icc.map(|icc| Profile::read(&icc, true))),
         3 => (Layout::Rgb, metadata.icc.map(|icc| Profile::read(&icc, false))),
-        _ => (Layout::Cmyk, metadata.icc.map(|_| Profile::Unread)),
+        _ => (Layout::Cmyk, metadata.icc.map(|icc| Profile::read_inks(&icc))),
     };
     let mut notes = Vec::new();
     let colour = to_srgb(profile, &mut notes);
@@ -247,7 +247,7 @@ fn to_srgb(profile: Option<Profile>, notes: &mut Vec<Note>) -> Option<super::col
         None | Some(Profile::Srgb) => None,
         Some(Profile::Other(transform)) => {
             notes.push(Note::ColourProfile);
-            Some(*transform)
+            Some(transform)
         }
         Some(Profile::Unread) => {
             notes.push(Note::UnreadProfile);

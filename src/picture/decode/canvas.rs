@@ -101,14 +101,17 @@ impl Canvas {
                     *pixel = [r, g, b];
                 }
             }
-            Layout::Cmyk => {
-                for (pixel, &[c, m, y, k]) in pixels.iter_mut().zip(row.as_chunks::<4>().0) {
-                    *pixel = [c, m, y].map(|ink| ((u32::from(ink) * u32::from(k) + 127) / 255) as u8);
+            Layout::Cmyk => match &self.colour {
+                Some(ToSrgb::Inks(inks)) => inks.row(row, pixels),
+                _ => {
+                    for (pixel, &[c, m, y, k]) in pixels.iter_mut().zip(row.as_chunks::<4>().0) {
+                        *pixel = [c, m, y].map(|ink| ((u32::from(ink) * u32::from(k) + 127) / 255) as u8);
+                    }
                 }
-            }
+            },
         }
-        if let Some(colour) = &self.colour {
-            colour.row(pixels);
+        if let Some(ToSrgb::Light(light)) = &self.colour {
+            light.row(pixels);
         }
         let opacities: Option<(usize, &[u8])> = match self.layout {
             Layout::GreyAlpha => Some((2, row)),
