@@ -189,6 +189,8 @@ fn the_same_bytes_elsewhere_change_nothing() {
         jpeg(&[segment(0xeb, &[b"XT\0\x01\0\0\0\x01".as_slice(), &store].concat())]),
         jpeg(&[segment(0xeb, &[b"JP\0\x01\0\0\0\x02".as_slice(), &store].concat())]),
         jpeg(&[segment(0xeb, &[b"JP\0\x01\0\0\0\x01".as_slice(), &boxed(b"jumb", &[0; 40])].concat())]),
+        png(&[chunk(b"caBX", &boxed(b"jumb", &[0; 40]))]),
+        riff(&[(b"C2PA", boxed(b"jumb", &[0; 40]))]),
         png(&[chunk(b"tEXt", &[b"Comment\0".as_slice(), XMP_PACKET.as_bytes()].concat())]),
         png(&[chunk(b"tEXt", &[b"Title\0".as_slice(), PARAMETERS.as_bytes()].concat())]),
         png(&[chunk(b"prVt", &store)]),
