@@ -169,6 +169,30 @@ fn places_and_details_tell_where_it_was_found() {
 }
 
 #[test]
+fn exif_is_read_in_both_orders_of_bytes_and_its_place_is_named_once() {
+    // One field, of four bytes that lie in the directory itself.
+    let field = [0x010fu16.to_be_bytes(), 2u16.to_be_bytes()].concat();
+    let directory = [&1u16.to_be_bytes(), &field[..], &4u32.to_be_bytes(), b"Fuj\0", &[0; 4]].concat();
+    let big_endian = [b"MM\0*\0\0\0\x08".as_slice(), &directory].concat();
+    let jpeg_segment = segment(0xe1, &[b"Exif\0\0".as_slice(), &big_endian].concat());
+    let places = [
+        (png(&[chunk(b"eXIf", &big_endian)]), "PNG eXIf"),
+        (riff(&[(b"EXIF", big_endian.clone())]), "WebP EXIF"),
+        (jpeg(&[jpeg_segment]), "JPEG APP1, EXIF"),
+    ];
+    for (file, place) in places {
+        let [mark] = &read(&file).marks[..] else { panic!("one mark expected in {place}") };
+        assert_eq!((mark.kind, mark.value.as_str(), mark.place.as_str()), (MarkKind::CameraMake, "Fuj", place));
+    }
+    // The largest block that is read, and one byte more.
+    for (length, count) in [(1 << 20, 1), ((1 << 20) + 1, 0)] {
+        let mut block = big_endian.clone();
+        block.resize(length, 0);
+        assert_eq!(marks(&png(&[chunk(b"eXIf", &block)])).len(), count, "{length} bytes");
+    }
+}
+
+#[test]
 fn the_same_bytes_elsewhere_change_nothing() {
     let text_chunk = chunk(b"tEXt", &[b"parameters\0".as_slice(), PARAMETERS.as_bytes()].concat());
     let everything_as_bytes: Vec<u8> = everything().into_iter().flat_map(|(file, _)| file).collect();
@@ -201,6 +225,8 @@ fn the_same_bytes_elsewhere_change_nothing() {
         // Not in a description of the XMP packet, or no term of the vocabulary.
         riff(&[(b"XMP ", XMP_PACKET.replace("rdf:Description", "rdf:Bag").into())]),
         riff(&[(b"XMP ", XMP_PACKET.replace("cv.iptc.org", "example.org").replace("CreatorTool", "Other").into())]),
+        riff(&[(b"XMP ", XMP_PACKET.replace("trained", "trained ").replace("CreatorTool", "Other").into())]),
+        riff(&[(b"XMP ", XMP_PACKET.replace("trained", &"t".repeat(64)).replace("CreatorTool", "Other").into())]),
         // No picture at all.
         everything_as_bytes[3..].to_vec(),
         XMP_PACKET.into(),
