@@ -10,10 +10,10 @@ const MOST_POINTS: usize = 4096;
 
 /// Brings pixels of four inks to sRGB.
 pub(in crate::picture) struct Inks {
-    /// Where each value of each ink lies among its nodes.
-    places: [[f32; 256]; 4],
-    /// Nodes of each ink.
-    nodes: usize,
+    /// Of each value of each ink: where the node below it lies among the colours, and how far it is to the next one, 0..1.
+    places: [[(usize, f32); 256]; 4],
+    /// From a node to the next one of each ink.
+    steps: [usize; 4],
     /// Lab of each node as the file states it, 0..1; black is the innermost ink.
     colours: Vec<[f32; 3]>,
     /// Curves behind the table, of L, a and b.
@@ -66,13 +66,18 @@ impl Inks {
         let colours = take(nodes.pow(4) * 3)?.as_chunks::<3>().0.to_vec();
         let behind = take(3 * points[1])?;
         let mut before = before.chunks(points[0]);
-        let places = [(); 4].map(|()| {
+        let steps = [3, 2, 1, 0].map(|inner| nodes.pow(inner));
+        let places = steps.map(|step| {
             let curve = before.next().expect("four of them were taken");
-            std::array::from_fn(|value| interpolated(curve, value as f32 / 255.0) * (nodes - 1) as f32)
+            std::array::from_fn(|value| {
+                let place = interpolated(curve, value as f32 / 255.0) * (nodes - 1) as f32;
+                let low = (place as usize).min(nodes - 2);
+                (low * step, place - low as f32)
+            })
         });
         let mut behind = behind.chunks(points[1]);
         let curves = [(); 3].map(|()| behind.next().expect("three of them were taken").to_vec());
-        Some(Inks { places, nodes, colours, curves, scale, screen: Screen::new() })
+        Some(Inks { places, steps, colours, curves, scale, screen: Screen::new() })
     }
 
     /// Brings a row of C M Y K, with 255 for no ink, to sRGB.
@@ -87,26 +92,17 @@ impl Inks {
     }
 
     fn pixel(&self, inks: [u8; 4]) -> [u8; 3] {
-        // The node below on each axis, and how far it is to the next one.
-        let mut node = 0;
-        let mut steps = [0; 4];
-        let mut parts = [0.0; 4];
-        for ink in 0..4 {
-            let place = self.places[ink][usize::from(255 - inks[ink])];
-            let low = (place as usize).min(self.nodes - 2);
-            steps[ink] = self.nodes.pow(3 - ink as u32);
-            node += low * steps[ink];
-            parts[ink] = place - low as f32;
-        }
+        let places: [(usize, f32); 4] = std::array::from_fn(|ink| self.places[ink][usize::from(255 - inks[ink])]);
+        let node: usize = places.iter().map(|(node, _)| node).sum();
         let mut lab = [0f32; 3];
         for corner in 0..16 {
             let (mut at, mut share) = (node, 1.0);
-            for ink in 0..4 {
+            for (ink, (_, part)) in places.iter().enumerate() {
                 if corner >> ink & 1 == 1 {
-                    at += steps[ink];
-                    share *= parts[ink];
+                    at += self.steps[ink];
+                    share *= part;
                 } else {
-                    share *= 1.0 - parts[ink];
+                    share *= 1.0 - part;
                 }
             }
             for (sum, value) in lab.iter_mut().zip(self.colours[at]) {
