@@ -39,14 +39,28 @@ export class Tabs {
   /** @type {BoundedStore<Frame>} */
   #frames = new BoundedStore(chrome.storage.session, 'frame/', LIMITS.frames);
 
+  /** Tabs marked as cut in this life of the worker: once a list is full, every picture pushes one out. @type {Set<number>} */
+  #cut = new Set();
+
   /**
    * Pictures had to make room for newer ones: what the popup counts of their tabs is not all.
    * @param {string[]} keys
    */
   async #tellCut(keys) {
-    const tabs = new Set(keys.map((key) => Number(key.split('/')[0])));
-    const marks = Object.fromEntries([...tabs].map((tabId) => [cutKey(tabId), true]));
-    await chrome.storage.session.set(marks).catch(() => {}); // a full area: the count is too low, as it is without the mark
+    const tabs = keys.map((key) => Number(key.split('/')[0])).filter((tabId) => !this.#cut.has(tabId));
+    if (tabs.length === 0) return;
+    try {
+      await chrome.storage.session.set(Object.fromEntries(tabs.map((tabId) => [cutKey(tabId), true])));
+      for (const tabId of tabs) this.#cut.add(tabId);
+    } catch {
+      // A full area: the count is too low, as it is without the mark.
+    }
+  }
+
+  /** @param {number} tabId whose list begins anew */
+  async #forgetCut(tabId) {
+    this.#cut.delete(tabId);
+    await chrome.storage.session.remove([cutKey(tabId)]);
   }
 
   /** @param {string} key */
@@ -87,7 +101,7 @@ export class Tabs {
     await this.#records.removeWhere((key, at) => ofFrame(key) || (frameId === 0 && isHere(key) && at < since));
     if (frameId === 0) {
       await this.#frames.removeWhere((key, at) => isHere(key) && at < since);
-      await chrome.storage.session.remove([cutKey(tabId)]);
+      await this.#forgetCut(tabId);
     }
     await this.#frames.put(frameKey(place), { page, site, tally: null });
   }
@@ -128,6 +142,6 @@ export class Tabs {
   async close(tabId) {
     await this.#records.removeWhere(ofTab(tabId));
     await this.#frames.removeWhere(ofTab(tabId));
-    await chrome.storage.session.remove([cutKey(tabId)]);
+    await this.#forgetCut(tabId);
   }
 }
