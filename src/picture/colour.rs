@@ -185,11 +185,7 @@ fn curve(tag: &[u8]) -> Option<[f32; 256]> {
                 let bytes = tag.get(12..12usize.checked_add(count.checked_mul(2)?)?)?;
                 let points: Vec<f64> =
                     bytes.as_chunks::<2>().0.iter().map(|two| f64::from(u16::from_be_bytes(*two)) / 65_535.0).collect();
-                Box::new(move |x| {
-                    let place = x * (points.len() - 1) as f64;
-                    let low = (place as usize).min(points.len() - 2);
-                    points[low] + (points[low + 1] - points[low]) * (place - low as f64)
-                })
+                Box::new(move |x| interpolated(&points, x))
             }
         },
         b"para" => parametric(tag)?,
@@ -197,6 +193,13 @@ fn curve(tag: &[u8]) -> Option<[f32; 256]> {
     };
     let light: [f32; 256] = std::array::from_fn(|value| of(value as f64 / 255.0).clamp(0.0, 1.0) as f32);
     light.iter().all(|value| value.is_finite()).then_some(light)
+}
+
+/// Between the points, two at least, of a curve over 0..1.
+fn interpolated(points: &[f64], x: f64) -> f64 {
+    let place = x.clamp(0.0, 1.0) * (points.len() - 1) as f64;
+    let low = (place as usize).min(points.len() - 2);
+    points[low] + (points[low + 1] - points[low]) * (place - low as f64)
 }
 
 /// ICC.1:2022, table 68.

@@ -1,7 +1,7 @@
 //! Profiles of C M Y K: a table of the colours that inks have on paper, with curves before and behind it (ICC.1:2022, sections
 //! 10.10 and 10.11, lut16Type and lut8Type, to Lab). Between its nodes colours are interpolated linearly.
 
-use super::{D50, Screen, XYZ_TO_SRGB, colour_space, tag, u16_at};
+use super::{D50, Screen, XYZ_TO_SRGB, colour_space, interpolated, tag, u16_at};
 
 /// Nodes of each ink that are read: makers write 9 to 17.
 const MOST_NODES: usize = 33;
@@ -17,7 +17,7 @@ pub(in crate::picture) struct Inks {
     /// Lab of each node as the file states it, 0..1; black is the innermost ink.
     colours: Vec<[f32; 3]>,
     /// Curves behind the table, of L, a and b.
-    curves: [Vec<f32>; 3],
+    curves: [Vec<f64>; 3],
     /// What 1 stands for in the file's numbers of L, and of a and b, which begin at -128.
     scale: [f32; 2],
     screen: Screen,
@@ -62,15 +62,16 @@ impl Inks {
             };
             Some(bytes.chunks_exact(width).map(number).collect())
         };
-        let before = take(4 * points[0])?;
+        let wide = |values: Vec<f32>| -> Vec<f64> { values.into_iter().map(f64::from).collect() };
+        let before = wide(take(4 * points[0])?);
         let colours = take(nodes.pow(4) * 3)?.as_chunks::<3>().0.to_vec();
-        let behind = take(3 * points[1])?;
+        let behind = wide(take(3 * points[1])?);
         let mut before = before.chunks(points[0]);
         let steps = [3, 2, 1, 0].map(|inner| nodes.pow(inner));
         let places = steps.map(|step| {
             let curve = before.next().expect("four of them were taken");
             std::array::from_fn(|value| {
-                let place = interpolated(curve, value as f32 / 255.0) * (nodes - 1) as f32;
+                let place = interpolated(curve, value as f64 / 255.0) as f32 * (nodes - 1) as f32;
                 let low = (place as usize).min(nodes - 2);
                 (low * step, place - low as f32)
             })
@@ -109,7 +110,8 @@ impl Inks {
                 *sum += share * value;
             }
         }
-        let [l, a, b]: [f32; 3] = std::array::from_fn(|axis| interpolated(&self.curves[axis], lab[axis]));
+        let [l, a, b]: [f32; 3] =
+            std::array::from_fn(|axis| interpolated(&self.curves[axis], f64::from(lab[axis])) as f32);
         let y = (l * self.scale[0] + 16.0) / 116.0;
         let [a, b] = [a, b].map(|value| value * self.scale[1] - 128.0);
         let xyz = [light(y + a / 500.0), light(y), light(y - b / 200.0)];
@@ -118,13 +120,6 @@ impl Inks {
             self.screen.value(sum as f32)
         })
     }
-}
-
-/// Between the points of a curve over 0..1.
-fn interpolated(points: &[f32], x: f32) -> f32 {
-    let place = x.clamp(0.0, 1.0) * (points.len() - 1) as f32;
-    let low = (place as usize).min(points.len() - 2);
-    points[low] + (points[low + 1] - points[low]) * (place - low as f32)
 }
 
 /// X, Y or Z as a share of white's, of the numbers that Lab is made of (CIE 15).
